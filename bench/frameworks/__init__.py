@@ -1,0 +1,1 @@
+"""One small adapter per framework; imported only inside workers."""

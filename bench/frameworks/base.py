@@ -1,0 +1,130 @@
+"""The seam between the harness and a framework, and the contract of a workload's twin.
+
+An adapter is the only place that chooses a device, casts, compiles, takes gradients and waits for the device. A twin
+(``workloads/<name>/<name>_<framework>.py``) is model code as that framework's users write it, and never times, syncs,
+prints, parses or chooses a device. Every twin has, in this order:
+
+    the model's classes or functions
+    build(config) -> model              torch: nn.Module, TensorFlow: keras.Model, JAX: None (parameters are a pytree)
+    remap(key, value) -> (key, value)   canonical weight name and array -> this framework's; linear, so it serves
+                                        gradients too. JAX keys are dotted paths into the pytree.
+    inference(model, inputs) -> {name: tensor}         JAX: inference(params, inputs, config)
+    training(model, inputs) -> {name: tensor}          the forward pass of a training step; JAX as above
+    loss(outputs, inputs) -> scalar tensor
+
+``inputs`` is a dict of device tensors, already of the cell's dtype (floats) or the framework's index type (integers).
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Any
+
+from bench.workload import Arrays, Config
+
+Step = Callable[[], Any]
+
+
+class Program(ABC):
+    """One cell, loaded and ready. Initial weights are kept, so that ``reset`` makes every burst the same work."""
+
+    #: One iteration: enqueues the work and returns device outputs without waiting. The only thing that is timed.
+    step: Step
+
+    def measuring(self) -> AbstractContextManager[Any]:
+        """Entered once around all calls of ``step`` (torch's inference mode, say); outside any timed region."""
+        return nullcontext()
+
+    def reset(self) -> None:
+        """Back to the initial weights and optimizer state; nothing to do for inference. Never timed."""
+        return None
+
+    @abstractmethod
+    def feed(self, inputs: Arrays) -> None:
+        """Replace the inputs of ``step`` by others of the same names, shapes and dtypes."""
+
+    @abstractmethod
+    def evaluate(self, inputs: Arrays) -> Arrays:
+        """The twin's ``inference`` on the current weights: named outputs as float32 (or wider) NumPy."""
+
+    @abstractmethod
+    def verify(self, inputs: Arrays) -> Arrays:
+        """What is compared with the reference, as float32 (or wider) NumPy, in this framework's names and layouts.
+
+        Inference: the named outputs of ``step``'s own compiled code. Training: ``loss``, ``grad.<remapped name>``, and
+        ``losses`` (5,), from the initial weights; leaves them there. Gradients are unscaled.
+        """
+
+    @abstractmethod
+    def output_dtype(self) -> str:
+        """Framework's name of the dtype of the first output of the model (before any cast for NumPy)."""
+
+
+class Framework(ABC):
+    """One framework on one device of one process."""
+
+    name: str
+    #: Distributions whose versions are recorded.
+    distributions: tuple[str, ...]
+    #: Modes the framework has; others raise Unsupported with the reason from ``mode_reasons``.
+    modes: tuple[str, ...]
+    mode_reasons: dict[str, str] = {}
+
+    #: The clock of every timed region, in ns. ``fake`` replaces it by a virtual one.
+    clock: Callable[[], int] = staticmethod(time.perf_counter_ns)
+    #: CPU time of this process, all threads, in ns.
+    cpu_clock: Callable[[], int] = staticmethod(time.process_time_ns)
+
+    @abstractmethod
+    def open(self, device: str, threads: int) -> str:
+        """Import the framework, set its threads, choose ``device``; returns the device's name.
+
+        Raises:
+            Unavailable: the device cannot be had, with the reason word.
+        """
+
+    @abstractmethod
+    def program(
+        self,
+        twin: ModuleType,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> Program:
+        """Build the twin, load ``weights`` (canonical names) and ``inputs``; nothing is run yet.
+
+        Raises:
+            Unsupported: no such mode or precision here.
+        """
+
+    @abstractmethod
+    def matmul(self, a: Any, b: Any, precision: str) -> Step:
+        """A step that computes a @ b, (m, k) x (k, n) float32 NumPy, through the very mechanism of ``precision``."""
+
+    @abstractmethod
+    def copy(self, nbytes: int) -> Step:
+        """A step that reads ``nbytes`` on the device and writes as many."""
+
+    @abstractmethod
+    def barrier(self, out: Any) -> None:
+        """Wait with the framework's own barrier until ``out`` and all before it are computed."""
+
+    @abstractmethod
+    def host_read(self, out: Any) -> float:
+        """Read one scalar that depends on ``out`` back to the host; cannot return before ``out`` exists."""
+
+    @abstractmethod
+    def to_numpy(self, out: Any) -> Any:
+        """One tensor as NumPy, float32 or wider."""
+
+    @abstractmethod
+    def dtype_name(self, out: Any) -> str:
+        """``float32``, ``float16``, ``bfloat16``, ...: what the framework says the tensor is."""

@@ -1,0 +1,176 @@
+"""What one process did for one cell: the schema of a line in ``results/<run>/records.jsonl``.
+
+History of the schema (a reader of every past version lives in ``store.py``):
+  1  2026-11  first version
+
+Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
+-1; the unit stands in the name (``_ns``, ``_bytes``, ``_per_s``). ``docs/record.schema.json`` is generated from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from bench.cell import Cell
+
+SCHEMA_VERSION = 1
+
+
+class Measured(Struct, frozen=True, tag_field="kind", tag="measured"):
+    """Outputs were right and the timing stands; the samples are in ``Record.measurement``."""
+
+
+class Unsupported(Struct, frozen=True, tag_field="kind", tag="unsupported"):
+    """The framework cannot do this here; found by trying, in the framework's own words."""
+
+    reason: str
+
+
+class Wrong(Struct, frozen=True, tag_field="kind", tag="wrong"):
+    """A check of correctness failed: no speed is shown anywhere.
+
+    ``check`` is ``outputs`` or ``effective-precision``; ``error`` is None where it is not a number (NaN, shape).
+    """
+
+    check: str
+    error: float | None
+    limit: float
+    detail: str
+
+
+class Failed(Struct, frozen=True, tag_field="kind", tag="failed"):
+    """The worker raised, died or ran out of memory in ``stage``; ``log_tail`` is the end of its output."""
+
+    stage: str
+    type: str
+    message: str
+    log_tail: str
+
+
+class TimedOut(Struct, frozen=True, tag_field="kind", tag="timed_out"):
+    """``stage`` did not answer within ``seconds``; the worker was terminated, then killed."""
+
+    stage: str
+    seconds: float
+
+
+Outcome = Measured | Unsupported | Wrong | Failed | TimedOut
+
+
+class Bursts(Struct, frozen=True):
+    """Columns, one entry a burst, in the order in which they ran.
+
+    ``foreign_cpu_ns`` is CPU time that others took on this machine meanwhile (all cores, hypervisor steal included).
+    ``started_ns`` is the system-wide monotonic clock, so bursts of the workers of one block can be put in order.
+    """
+
+    iterations: list[int]
+    wall_ns: list[int]
+    cpu_ns: list[int]
+    foreign_cpu_ns: list[int | None]
+    started_ns: list[int]
+
+
+class WarmUp(Struct, frozen=True):
+    """``steady`` is False when time or count ran out before two half-windows agreed."""
+
+    iterations: int
+    wall_ns: int
+    steady: bool
+
+
+class Fence(Struct, frozen=True):
+    """The fence self-test. ``kind`` is ``barrier``, or ``host-read`` where the barrier was found to be a no-op."""
+
+    kind: str
+    cost_ns: int
+    fenced_ns: int
+    host_read_ns: int
+
+
+class Scaling(Struct, frozen=True):
+    """``factor`` times the iterations took ``ratio`` times the wall time."""
+
+    factor: int
+    ratio: float
+
+
+class Measurement(Struct, frozen=True):
+    """The raw samples of one process and the facts needed to judge them."""
+
+    item: str
+    items_per_iteration: int
+    flops_per_iteration: float | None
+    bytes_per_iteration: float | None
+    bursts: Bursts
+    latency_ns: list[int]
+    warm_up: WarmUp
+    fence: Fence
+    scaling: Scaling
+    gemm_flops_per_s: float | None
+    copy_bytes_per_s: float | None
+    calibration_before_ns: list[int]
+    calibration_after_ns: list[int]
+
+
+class Verification(Struct, frozen=True):
+    """Errors against the reference, per output; ``producer`` names who made the reference."""
+
+    producer: str
+    error: float | None
+    limit: float
+    reason: str
+    errors: dict[str, float | None]
+
+
+class EffectivePrecision(Struct, frozen=True):
+    """What a matrix product at this precision really did, measured: see ``bench/precision.py``."""
+
+    label: str
+    expected: str
+    gemm_error: float | None
+    output_dtype: str
+    model_output_dtype: str
+
+
+class Fingerprint(Struct, frozen=True):
+    """All that may change a figure but is not a word of the cell."""
+
+    versions: dict[str, str]
+    variables: dict[str, str]
+    device_name: str | None
+    threads: int
+    machine: dict[str, Any]
+    power: dict[str, Any]
+    git_revision: str | None
+    seed: int
+    weights_sha256: str | None
+    inputs_sha256: str | None
+
+
+class Record(Struct, frozen=True):
+    """One process, one cell, exactly one outcome.
+
+    ``block`` joins the records of workers that were alive at once; ``process`` counts the fresh processes of a cell
+    within its run, from 0. ``stages_ns`` is wall time by stage (``spawn``, ``open``, ``load``, ``first_call``, ...).
+    ``labels`` are machine-readable findings: see ``bench/labels.py``.
+    """
+
+    schema: int
+    id: str
+    run: str
+    block: str
+    process: int
+    cell_id: str
+    cell: Cell
+    started_at: str
+    outcome: Outcome
+    stages_ns: dict[str, int]
+    fingerprint: Fingerprint
+    measurement: Measurement | None = None
+    verification: Verification | None = None
+    precision: EffectivePrecision | None = None
+    labels: list[str] = []
+    warnings: list[str] = []
