@@ -17,6 +17,8 @@ prints, parses or chooses a device. Every twin has, in this order:
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,7 +26,11 @@ from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
+from bench.errors import Unsupported
 from bench.workload import Arrays, Config
+
+#: About a millisecond of hashing: one thread, no memory traffic, no vector library that could differ.
+_CALIBRATION_BLOCK = bytes(1 << 20)
 
 Step = Callable[[], Any]
 
@@ -74,10 +80,31 @@ class Framework(ABC):
     modes: tuple[str, ...]
     mode_reasons: dict[str, str] = {}
 
+    #: Whether a fence is the barrier and a host read (METAL.md rule 5), or the barrier alone.
+    reads_back: bool = True
+
     #: The clock of every timed region, in ns. ``fake`` replaces it by a virtual one.
     clock: Callable[[], int] = staticmethod(time.perf_counter_ns)
     #: CPU time of this process, all threads, in ns.
     cpu_clock: Callable[[], int] = staticmethod(time.process_time_ns)
+
+    def load_twin(self, workload: str) -> Any:
+        """The module with this framework's model code.
+
+        Raises:
+            Unsupported: the workload has no twin for this framework.
+        """
+        name = f"workloads.{workload}.{workload}_{self.name}"
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise Unsupported(f"workload {workload!r} has no {self.name} twin") from error
+
+    def calibrate(self) -> None:
+        """A small fixed piece of work on the host's processor: its time shows throttling and neighbours."""
+        hashlib.sha256(_CALIBRATION_BLOCK).digest()
 
     @abstractmethod
     def open(self, device: str, threads: int) -> str:

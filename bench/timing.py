@@ -1,0 +1,187 @@
+"""The one timed loop of the project, and the tests of its own validity. Standard library only.
+
+Everything that twinbench ever calls a time went through ``burst``: throughput is a burst of many iterations, a latency
+sample is a burst of one. A fence is whatever makes the host wait until the device has really finished.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import repeat
+from time import perf_counter_ns, process_time_ns
+from typing import Any, NamedTuple
+
+Clock = Callable[[], int]
+Fence = Callable[[Any], Any]
+
+
+class Burst(NamedTuple):
+    """``iterations`` calls in flight and one fence, in ns. ``started_ns`` is a reading of the wall clock."""
+
+    iterations: int
+    wall_ns: int
+    cpu_ns: int
+    started_ns: int
+
+    @property
+    def iteration_ns(self) -> float:
+        """Wall time of one iteration."""
+        return self.wall_ns / self.iterations
+
+
+def burst(
+    step: Callable[[], Any],
+    fence: Fence,
+    iterations: int,
+    clock: Clock = perf_counter_ns,
+    cpu_clock: Clock = process_time_ns,
+) -> Burst:
+    """Time ``iterations`` (>= 1) calls of ``step`` and one ``fence`` on the last output."""
+    if iterations < 1:
+        raise ValueError(f"a burst needs at least one iteration, got {iterations}")
+    turns = repeat(None, iterations)
+    out = None
+    cpu = cpu_clock()
+    started = clock()
+    for _ in turns:
+        out = step()
+    fence(out)
+    wall = clock() - started
+    return Burst(iterations, wall, cpu_clock() - cpu, started)
+
+
+#: Runs one burst of so many iterations, with whatever preparation the program needs, outside the timed region.
+RunBurst = Callable[[int], Burst]
+
+
+@dataclass(frozen=True)
+class WarmUpResult:
+    """``iteration_ns`` is the median of the last window; ``steady`` says whether its two halves agreed."""
+
+    iterations: int
+    wall_ns: int
+    steady: bool
+    iteration_ns: float
+
+
+#: Samples in the warm-up's window: two halves of four, so that a median in each half survives one outlier.
+WINDOW = 8
+#: Two half-windows agree when their medians differ by less than this.
+AGREEMENT = 0.05
+#: A warm-up sample is a burst of at least this long, so that the clock and the fence do not dominate it.
+SAMPLE_NS = 1_000_000
+
+
+def warm_up(run: RunBurst, limit_ns: int, limit_iterations: int = 1_000_000) -> WarmUpResult:
+    """Iterate until two half-windows agree, or until time (summed burst time, in ns) or count runs out."""
+    iterations = 1
+    total_iterations = total_ns = 0
+    samples: list[float] = []
+    while True:
+        sample = run(iterations)
+        total_iterations += sample.iterations
+        total_ns += sample.wall_ns
+        samples.append(sample.iteration_ns)
+        iterations = max(1, int(SAMPLE_NS / max(sample.iteration_ns, 1.0)))
+        window = samples[-WINDOW:]
+        steady = len(window) == WINDOW and _halves_agree(window)
+        if steady or total_ns >= limit_ns or total_iterations >= limit_iterations:
+            return WarmUpResult(total_iterations, total_ns, steady, statistics.median(window))
+
+
+def _halves_agree(window: list[float]) -> bool:
+    first = statistics.median(window[: len(window) // 2])
+    second = statistics.median(window[len(window) // 2 :])
+    return abs(second - first) <= AGREEMENT * min(first, second)
+
+
+#: A burst lasts at least this many times the cost of its fence.
+FENCE_SHARE = 20
+
+
+def burst_size(iteration_ns: float, fence_ns: float, burst_ns: int) -> int:
+    """Iterations so that a burst lasts ``burst_ns`` and at least 20 times its fence."""
+    return max(1, -(-int(max(burst_ns, FENCE_SHARE * fence_ns)) // max(1, int(iteration_ns))))
+
+
+@dataclass(frozen=True)
+class FenceTest:
+    """``cost_ns`` of a fence on a finished output; wall time of the same chain ended by the barrier and by a host read."""
+
+    kind: str
+    cost_ns: int
+    fenced_ns: int
+    host_read_ns: int
+
+
+#: Below this share of the host-read time, the barrier cannot have waited for the work.
+FAKE_FENCE = 0.5
+
+
+def check_fence(step: Callable[[], Any], barrier: Fence, host_read: Fence, clock: Clock, chain_ns: int) -> FenceTest:
+    """Time a long chain twice: ended by the barrier alone, and by reading a value that depends on it.
+
+    A barrier that returns long before the value can be read does not wait; then ``kind`` is ``host-read`` and
+    everything must be timed through host reads. Best of three each, so that one preemption decides nothing.
+    """
+    host_read(step())
+    iterations = 1
+    while True:
+        probe = burst(step, host_read, iterations, clock)
+        if probe.wall_ns >= chain_ns or iterations >= 1 << 16:
+            break
+        iterations *= 2
+    fenced: list[int] = []
+    read: list[int] = []
+    for _ in range(3):
+        last: list[Any] = []
+
+        def keep(out: Any, kept: list[Any] = last) -> None:
+            barrier(out)
+            kept.append(out)
+
+        fenced.append(burst(step, keep, iterations, clock).wall_ns)
+        host_read(last[0])  # drain the queue, or a fake fence would charge its work to the next measurement
+        read.append(burst(step, host_read, iterations, clock).wall_ns)
+    kind = "host-read" if min(fenced) < FAKE_FENCE * min(read) else "barrier"
+    fence = host_read if kind == "host-read" else barrier
+    out = step()
+    host_read(out)
+    cost = min(burst(lambda: out, fence, 1, clock).wall_ns for _ in range(5))
+    return FenceTest(kind, cost, min(fenced), min(read))
+
+
+@dataclass(frozen=True)
+class ScalingTest:
+    """``factor`` times the iterations took ``ratio`` times the wall time."""
+
+    factor: int
+    ratio: float
+
+
+#: From this iteration time on, the scaling test uses the fewest iterations it can.
+SLOW_NS = 250_000_000
+
+
+def check_scaling(run: RunBurst, iterations: int, iteration_ns: float) -> ScalingTest:
+    """Does wall time grow with the work? It does not where results are cached, or only the last call is computed."""
+    if iteration_ns >= SLOW_NS:
+        factor, base, repeats = 2, 1, 1
+    else:
+        factor, base, repeats = 3, max(1, iterations // 3), 2
+    short = min(run(base).wall_ns for _ in range(repeats))
+    long = min(run(base * factor).wall_ns for _ in range(repeats))
+    return ScalingTest(factor, long / max(short, 1))
+
+
+def best_rate(run: RunBurst, work: float, budget_ns: int) -> float:
+    """The best rate seen, in units of ``work`` per second: a ceiling is a maximum, so the fastest repeat counts."""
+    spent = 0
+    best = float("inf")
+    while spent < budget_ns:
+        sample = run(1)
+        spent += max(sample.wall_ns, 1)
+        best = min(best, max(sample.wall_ns, 1))
+    return work / (best * 1e-9)
