@@ -1,0 +1,47 @@
+"""Summaries in, something to read out: an HTML page, Markdown for a pull request, a table for the terminal.
+
+Import rule: this module and ``terminal`` stay light; matplotlib and Jinja2 load when a page is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.summary import CellSummary
+
+
+@dataclass(frozen=True)
+class ReportMeta:
+    """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one."""
+
+    title: str
+    runs: tuple[str, ...]
+    started_at: str | None
+    finished_at: str | None
+    command: str
+    twinbench_version: str
+    skipped_lines: tuple[str, ...] = ()
+    baseline: str = ""
+
+
+def write_report(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta, path: Path) -> Path:
+    """Write the self-contained page to ``path`` (folders are made) and return it.
+
+    Raises:
+        ImportError: the extra ``report`` (Jinja2, matplotlib) is not installed.
+    """
+    from bench.report.page import render
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(summaries, comparisons, meta), encoding="utf-8")
+    return path
+
+
+def markdown(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta) -> str:
+    """A summary that fits a pull request's comment."""
+    from bench.report.markdown import render
+
+    return render(summaries, comparisons, meta)

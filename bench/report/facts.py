@@ -1,0 +1,188 @@
+"""What tables and figures read off summaries: grouping, baselines, ratios, order, wording. Pure.
+
+``speed`` is the one door to a rate: a cell that is not ``measured`` has none, whatever its summary carries.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from bench.cell import PRECISIONS, Cell
+from bench.summary import CellSummary, Interval
+
+Work = tuple[str, str, str, str, int]
+DEFAULT_BASELINE = "torch/cpu/fp32/eager"
+#: Outcomes in the order in which they are told, with their words for people.
+OUTCOMES = {
+    "measured": "measured",
+    "wrong": "wrong",
+    "implausible": "implausible",
+    "unsupported": "unsupported",
+    "failed": "failed",
+    "timed_out": "timed out",
+}
+
+
+def speed(summary: CellSummary) -> Interval | None:
+    """Throughput, only where the outputs were right and the timing plausible."""
+    return summary.throughput if summary.outcome == "measured" else None
+
+
+def latency(summary: CellSummary) -> tuple[float, float, float] | None:
+    """(p50, p90, p99) in seconds, under the same condition as ``speed``."""
+    return summary.latency_s if summary.outcome == "measured" else None
+
+
+def outcome_word(outcome: str) -> str:
+    """``timed out`` for ``timed_out``; a word from a later version stands as it is."""
+    return OUTCOMES.get(outcome, outcome)
+
+
+def by_work(summaries: Iterable[CellSummary]) -> dict[Work, list[CellSummary]]:
+    """Summaries that do the same work, in order of first appearance."""
+    works: dict[Work, list[CellSummary]] = {}
+    for summary in summaries:
+        works.setdefault(summary.cell.work, []).append(summary)
+    return works
+
+
+def work_label(work: Work) -> str:
+    """``mlp:digits training/sgd, batch 64``."""
+    workload, size, phase, variant, batch = work
+    cell = Cell(workload, size, phase, variant, batch, "", "", "", "")
+    return f"{workload}:{size} {cell.phase_label}, batch {batch}"
+
+
+def where(cell: Cell) -> str:
+    """``torch/cpu fp32 eager``: a cell within its work."""
+    return f"{cell.environment}/{cell.device} {cell.precision} {cell.mode}"
+
+
+def precision_order(precision: str) -> tuple[int, str]:
+    """Sort key: the house's order, then unknown names by alphabet."""
+    return (PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS), precision)
+
+
+def ratio(of: Interval, to: Interval) -> Interval:
+    """``of / to`` with an interval from both (method of variance estimates recovery, Zou and Donner 2008, on logs)."""
+    log_ratio = math.log(of.estimate / to.estimate)
+    if of.low is None or of.high is None or to.low is None or to.high is None:
+        return Interval(of.estimate / to.estimate, None, None, of.confidence)
+    below = math.hypot(math.log(of.estimate / of.low), math.log(to.high / to.estimate))
+    above = math.hypot(math.log(of.high / of.estimate), math.log(to.estimate / to.low))
+    return Interval(math.exp(log_ratio), math.exp(log_ratio - below), math.exp(log_ratio + above), of.confidence)
+
+
+def matches(cell: Cell, pattern: str) -> bool:
+    """Whether the cell fits ``environment/device/precision/mode``; each part may hold ``*``, parts left out fit all."""
+    words = (cell.environment, cell.device, cell.precision, cell.mode)
+    parts = pattern.split("/")
+    return len(parts) <= len(words) and all(
+        fnmatchcase(word, part or "*") for word, part in zip(words, parts, strict=False)
+    )
+
+
+def find_baselines(summaries: Iterable[CellSummary], pattern: str) -> dict[Work, CellSummary]:
+    """The cell that the others of its work are divided by; works without one are absent.
+
+    With a ``pattern``, the first measured cell that fits it. Without (""), ``torch/cpu/fp32/eager`` if it was measured,
+    otherwise the first measured cell of the work.
+    """
+    found: dict[Work, CellSummary] = {}
+    for work, members in by_work(summaries).items():
+        measured = [summary for summary in members if speed(summary) is not None]
+        fitting = [summary for summary in measured if matches(summary.cell, pattern or DEFAULT_BASELINE)]
+        choice = fitting or ([] if pattern else measured)
+        if choice:
+            found[work] = choice[0]
+    return found
+
+
+def against(summary: CellSummary, baseline: CellSummary | None) -> Interval | None:
+    """Speed over the baseline's; None where either has no speed, or the cell is the baseline itself."""
+    if baseline is None or summary.cell == baseline.cell:
+        return None
+    mine, theirs = speed(summary), speed(baseline)
+    return None if mine is None or theirs is None else ratio(mine, theirs)
+
+
+def cpu_twin(summary: CellSummary, by_cell: Mapping[Cell, CellSummary]) -> CellSummary | None:
+    """The same cell on the CPU: in the same environment, else in its family's plain one (``jax`` for ``jax-metal``)."""
+    same = summary.cell.but(device="cpu")
+    family = same.but(environment=same.environment.split("-")[0])
+    return by_cell.get(same) or by_cell.get(family)
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """Accelerators over CPUs. ``gain`` is the geometric mean of ``pairs`` ratios; ``excluded`` says who is not in it."""
+
+    device: str
+    gain: float
+    pairs: int
+    low: float
+    high: float
+    excluded: tuple[str, ...]
+
+
+def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
+    """One entry per accelerator that has at least one pair of measured cells; the CPU alone gives none."""
+    by_cell = {summary.cell: summary for summary in summaries}
+    devices = sorted({summary.cell.device for summary in summaries} - {"cpu"})
+    found = []
+    for device in devices:
+        ratios: list[float] = []
+        excluded: list[str] = []
+        for summary in (one for one in summaries if one.cell.device == device):
+            twin = cpu_twin(summary, by_cell)
+            gain = against(summary, twin)
+            if gain is not None:
+                ratios.append(gain.estimate)
+            else:
+                excluded.append(f"{summary.cell.label}: {_no_pair(summary, twin)}")
+        if ratios:
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            found.append(Acceleration(device, mean, len(ratios), min(ratios), max(ratios), tuple(excluded)))
+    return found
+
+
+def _no_pair(summary: CellSummary, twin: CellSummary | None) -> str:
+    if speed(summary) is None:
+        return outcome_word(summary.outcome)
+    return "no such cell on the CPU" if twin is None else f"{outcome_word(twin.outcome)} on the CPU"
+
+
+def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
+    """The fastest of cells with speed, and whether it is alone.
+
+    Alone: its interval lies above all others. Otherwise everyone whose interval reaches the fastest's, fastest first.
+    Fewer than two cells with an interval have no leader: there is nothing to win.
+    """
+    rated = [(one, found) for one in members if (found := speed(one)) is not None and found.low is not None]
+    if len(rated) < 2:
+        return [], False
+    rated.sort(key=lambda pair: -pair[1].estimate)
+    floor = rated[0][1].low
+    assert floor is not None
+    near = [one for one, interval in rated if interval.high is not None and interval.high >= floor]
+    return near, len(near) == 1
+
+
+def outcome_counts(summaries: Iterable[CellSummary]) -> dict[str, int]:
+    """How many cells per outcome, in telling order, only those that occur."""
+    counts = Counter(summary.outcome for summary in summaries)
+    known = {outcome: counts.pop(outcome) for outcome in OUTCOMES if outcome in counts}
+    return known | dict(sorted(counts.items()))
+
+
+def command_for(cell: Cell) -> str:
+    """The command line that measures this cell alone, quoted for a POSIX shell."""
+    words = ["twinbench", "run", f"{cell.workload}:{cell.size}", "--phase", cell.phase, "--variant", cell.variant]
+    words += ["--environment", cell.environment, "--device", cell.device, "--precision", cell.precision]
+    words += ["--mode", cell.mode, "--batch", str(cell.batch)]
+    return shlex.join(words)

@@ -1,0 +1,124 @@
+"""Numbers for people: units, and only as many digits as the interval supports. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.summary import Interval
+
+#: Beyond this relative half-width an interval on the log scale is too lopsided for one ± figure.
+SYMMETRIC_UP_TO = 0.2
+#: Digits of a number whose spread is unknown: one process says little.
+BLIND_DIGITS = 2
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A unit: numbers are divided by ``size`` and followed by ``prefix``. One per table, so that eyes can compare."""
+
+    size: float
+    prefix: str
+
+
+RATES = (Scale(1.0, ""), Scale(1e3, "k"), Scale(1e6, "M"), Scale(1e9, "G"))
+TIMES = (Scale(1e-9, "ns"), Scale(1e-6, "µs"), Scale(1e-3, "ms"), Scale(1.0, "s"))
+
+
+def rate_scale(rates_per_s: Iterable[float]) -> Scale:
+    """The unit in which the smallest of these rates still has four digits before the point, or plain units."""
+    smallest = min((rate for rate in rates_per_s if rate > 0), default=1.0)
+    return next((scale for scale in reversed(RATES) if smallest >= 10 * scale.size), RATES[0])
+
+
+def time_scale(times_s: Iterable[float]) -> Scale:
+    """The unit in which the smallest of these times is at least one."""
+    smallest = min((time for time in times_s if time > 0), default=1.0)
+    return next((scale for scale in reversed(TIMES) if smallest >= scale.size), TIMES[0])
+
+
+def relative_half_width(interval: Interval) -> float | None:
+    """Half the width on the log scale, as a share: 0.03 is ±3 %; None where there is no interval."""
+    if interval.low is None or interval.high is None or interval.low <= 0:
+        return None
+    return math.sqrt(interval.high / interval.low) - 1
+
+
+def significant(value: float, digits: int) -> str:
+    """``value`` to so many significant digits, with thousands separators and never an exponent."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+def supported_decimals(interval: Interval) -> int:
+    """Decimals that the interval supports: the last one shown is the leading digit of the half-width. May be negative."""
+    width = relative_half_width(interval)
+    if width is None:
+        return BLIND_DIGITS - 1 - math.floor(math.log10(abs(interval.estimate) or 1.0))
+    width = max(width, 1e-4)
+    return -math.floor(math.log10(width * interval.estimate))
+
+
+def decimal(value: float, decimals: int) -> str:
+    """``value`` rounded there (-2: to hundreds), with thousands separators and never an exponent."""
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+def rate(interval: Interval, scale: Scale = RATES[0]) -> str:
+    """The estimate of a rate: ``48.2`` (with ``k`` in the heading) at ±3 %."""
+    decimals = supported_decimals(interval) + round(math.log10(scale.size))
+    return decimal(interval.estimate / scale.size, decimals)
+
+
+def spread(interval: Interval, scale: Scale = RATES[0]) -> str:
+    """``±3 %``, or ``31–58`` where the interval is lopsided, or why there is none."""
+    width = relative_half_width(interval)
+    if width is None or interval.low is None or interval.high is None:
+        return "no interval"
+    if width > SYMMETRIC_UP_TO:
+        return span(interval.low / scale.size, interval.high / scale.size)
+    return f"±{percent(width)}"
+
+
+def span(low: float, high: float) -> str:
+    """``31–58``, to two digits each."""
+    return f"{significant(low, 2)}–{significant(high, 2)}"
+
+
+def percent(share: float) -> str:
+    """``3 %``, ``0.4 %``: one digit below ten, whole per cents above."""
+    value = 100 * share
+    if value < 0.1:
+        return "0.1 %"
+    return f"{value:.0f} %" if value >= 10 else f"{significant(value, 1)} %"
+
+
+def times(interval: Interval) -> str:
+    """A ratio for people: ``2.3×``; below one it stays below one (``0.43×``)."""
+    return f"{decimal(interval.estimate, supported_decimals(interval))}×"
+
+
+def times_span(interval: Interval) -> str:
+    """``2.1–2.5×`` with the digits of the estimate, or "" where there is no interval."""
+    if interval.low is None or interval.high is None:
+        return ""
+    decimals = supported_decimals(interval)
+    return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}×"
+
+
+def duration(seconds: float | None) -> str:
+    """``12.3 µs``, three digits; ``unknown`` for None."""
+    if seconds is None:
+        return "unknown"
+    scale = time_scale([seconds])
+    return f"{significant(seconds / scale.size, 3)} {scale.prefix}"
+
+
+def error(value: float | None) -> str:
+    """A relative error: ``3.1e-07``; ``not a number`` for None."""
+    if value is None:
+        return "not a number"
+    return "0" if value == 0 else f"{value:.1e}"

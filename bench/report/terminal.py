@@ -1,0 +1,91 @@
+"""The table that ``twinbench run`` leaves in the terminal. Imports neither pandas nor matplotlib.
+
+Text from records goes in as ``rich.text.Text``: brackets in a reason are never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.report import numbers
+from bench.report.facts import against, by_work, find_baselines, latency, outcome_word, speed, where, work_label
+from bench.summary import CellSummary
+
+STYLES = {"measured": "green", "wrong": "bold red", "implausible": "magenta", "unsupported": "dim"}
+REASON_WIDTH = 160
+
+
+def terminal_table(summaries: Sequence[CellSummary], baseline: str = "") -> Table:
+    """One row per cell, a section per work; ``baseline`` is a pattern as in ``facts.find_baselines``."""
+    table = Table(title="Throughput and latency per cell", title_justify="left", expand=False)
+    table.add_column("cell", overflow="fold")
+    table.add_column("throughput", justify="right", no_wrap=True)
+    table.add_column("p50 / p90 / p99", justify="right", no_wrap=True)
+    table.add_column("vs baseline", justify="right", no_wrap=True)
+    table.add_column("error (limit)", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="fold")
+    baselines = find_baselines(summaries, baseline)
+    works = by_work(summaries)
+    for work, members in works.items():
+        table.add_section()
+        table.add_row(Text(work_label(work), style="bold"), *[""] * 5)
+        for summary in members:
+            table.add_row(*_row(summary, baselines.get(work)))
+    table.caption = _caption(summaries, len(works) - len(baselines), baseline)
+    table.caption_justify = "left"
+    return table
+
+
+def _row(summary: CellSummary, baseline: CellSummary | None) -> list[Text]:
+    rate = speed(summary)
+    style = STYLES.get(summary.outcome, "yellow")
+    reason = " ".join(summary.reason.split())
+    if len(reason) > REASON_WIDTH:
+        reason = reason[: REASON_WIDTH - 1] + "…"
+    outcome = Text(outcome_word(summary.outcome), style=style)
+    if reason and summary.outcome != "measured":
+        outcome.append(f": {reason}", style="default")
+    return [
+        Text(f"  {where(summary.cell)}"),
+        Text("–" if rate is None else f"{numbers.rate(rate)} {summary.item}/s {numbers.spread(rate)}"),
+        Text(_latency(summary)),
+        Text(_against(summary, baseline)),
+        Text(_error(summary)),
+        outcome,
+    ]
+
+
+def _latency(summary: CellSummary) -> str:
+    found = latency(summary)
+    if found is None:
+        return "–"
+    scale = numbers.time_scale(found)
+    return " / ".join(numbers.significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
+
+
+def _against(summary: CellSummary, baseline: CellSummary | None) -> str:
+    if baseline is not None and summary.cell == baseline.cell:
+        return "baseline"
+    found = against(summary, baseline)
+    if found is None:
+        return "–"
+    within = numbers.times_span(found)
+    return f"{numbers.times(found)} ({within})" if within else numbers.times(found)
+
+
+def _error(summary: CellSummary) -> str:
+    if summary.limit is None:
+        return "–"
+    return f"{numbers.error(summary.error)} ({numbers.error(summary.limit)})"
+
+
+def _caption(summaries: Sequence[CellSummary], works_without: int, pattern: str) -> Text:
+    lines = []
+    if any(rate.low is None for summary in summaries if (rate := speed(summary)) is not None):
+        lines.append("no interval: one process only, so nothing is known of the spread between processes")
+    if pattern and works_without:
+        lines.append(f"no measured cell fits the baseline {pattern!r} in {works_without} works: no ratios there")
+    return Text("\n".join(lines), style="dim")
