@@ -114,6 +114,13 @@ class Framework(ABC):
             Unavailable: the device cannot be had, with the reason word.
         """
 
+    def unsupported(self, error: BaseException) -> str | None:
+        """The framework's own words when ``error`` says that it lacks this (no kernel, no such dtype here), else None.
+
+        Known by the exception's type or message, never by guessing: all else stays a failure.
+        """
+        return None
+
     @abstractmethod
     def program(
         self,
