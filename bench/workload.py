@@ -62,6 +62,11 @@ class Workload(ABC):
     #: phase -> its variants, the default first.
     phases: Mapping[str, tuple[str, ...]]
 
+    @property
+    def default_size(self) -> str:
+        """The size that is meant when none is named: the first that is not for tests."""
+        return next(name for name in self.sizes if name != "tiny-test")
+
     @abstractmethod
     def shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
         """Canonical name and shape of every weight, upstream's names, weights as [out, in]."""

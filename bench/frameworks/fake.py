@@ -1,0 +1,246 @@
+"""A scripted framework on a virtual clock: it computes real answers with NumPy and says at once how long that "took".
+
+Its device is asynchronous like a GPU's queue. Each behaviour is one way in which a benchmark goes wrong, so that every
+check of the harness is proven against the fault it exists for, from the command line to the HTML page, without waiting.
+Environments: ``fake`` behaves; ``fake-hang`` hangs, and so on (``bench.environments.FAKE_BEHAVIOURS``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from bench.errors import Unsupported
+from bench.frameworks.base import Framework, Program, Step
+from bench.workload import Arrays, Config, get
+
+#: Sustained rate of the model, FLOP/s; a matrix product reaches 1.5 times as much.
+RATE = {"cpu": 1e10, "cuda": 1e11}
+#: What starting one operation costs the host, and the least an operation takes on the device.
+ENQUEUE_NS = 2_000
+KERNEL_NS = 20_000
+HOST_READ_NS = 1_000
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp-fp16": "float16", "amp-bf16": "bfloat16"}
+
+
+@dataclass
+class Device:
+    """A virtual clock and an in-order queue. Times in ns."""
+
+    now: int = 0
+    busy_until: int = 0
+    slowdown: float = 1.0
+    noise: np.random.RandomState = field(default_factory=lambda: np.random.RandomState(0))
+
+    def enqueue(self, cost_ns: float) -> int:
+        """Queue work; returns when it will be done."""
+        self.now += ENQUEUE_NS
+        jitter = 1.0 + 0.01 * self.noise.random_sample()
+        self.busy_until = max(self.now, self.busy_until) + int(cost_ns * self.slowdown * jitter)
+        return self.busy_until
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A device tensor: a value, the time at which it exists, and the dtype it claims."""
+
+    value: Any
+    done: int
+    dtype: str
+
+
+class Fake(Framework):
+    """The scripted framework; ``behaviour`` is what follows ``fake-`` in the environment's name."""
+
+    name = "fake"
+    distributions = ("numpy",)
+    modes = ("eager",)
+
+    def __init__(self, environment: str = "fake") -> None:
+        self.behaviour = environment.partition("-")[2] or "good"
+        self.device = Device(now=time.perf_counter_ns())
+        self.rate = RATE["cpu"]
+        self.calibrations = 0
+
+    def clock(self) -> int:
+        """The virtual clock."""
+        return self.device.now
+
+    cpu_clock = clock
+
+    def calibrate(self) -> None:
+        """A millisecond, or 1.5 once a throttling machine has got hot."""
+        self.device.now += int(1_000_000 * self.device.slowdown)
+
+    def load_twin(self, workload: str) -> Any:
+        """The spec itself: the answers come from its own reference."""
+        return SimpleNamespace(workload=get(workload), remap=lambda key, value: (key, value))
+
+    def open(self, device: str, threads: int) -> str:
+        """Never fails; a name that nobody can take for real hardware."""
+        self.rate = RATE[device]
+        return f"scripted {device}"
+
+    def program(
+        self,
+        twin: Any,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> Program:
+        """A program whose answers are the reference's, computed from operands rounded to ``precision``."""
+        if mode not in self.modes:
+            raise Unsupported(f"fake has no mode {mode!r}: it is scripted, there is nothing to compile")
+        return FakeProgram(self, twin, config, phase, optimizer, precision, weights, inputs)
+
+    def matmul(self, a: Any, b: Any, precision: str) -> Step:
+        """The true product, rounded as the precision says; ``misprecise`` always computes in fp32."""
+        actual = "fp32" if self.behaviour == "misprecise" else precision
+        dtype = DTYPES[actual]
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = rounded(rounded(a, dtype).astype(np.float64) @ rounded(b, dtype).astype(np.float64), dtype)
+        cost = 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (1.5 * self.rate) * 1e9
+        return lambda: Tensor(product, self.device.enqueue(cost), DTYPES[precision])
+
+    def copy(self, nbytes: int) -> Step:
+        """10 GB/s."""
+        return lambda: Tensor(np.zeros(1), self.device.enqueue(nbytes / 10.0), "float32")
+
+    def barrier(self, out: Any) -> None:
+        """Waits, unless the behaviour is ``never-syncing``."""
+        if self.behaviour != "never-syncing":
+            self.device.now = max(self.device.now, _done(out))
+
+    def host_read(self, out: Any) -> float:
+        """Always waits: a value cannot be read before it exists."""
+        self.device.now = max(self.device.now, _done(out)) + HOST_READ_NS
+        return 0.0
+
+    def to_numpy(self, out: Any) -> Any:
+        """The value."""
+        self.host_read(out)
+        return out.value
+
+    def dtype_name(self, out: Any) -> str:
+        """What the tensor claims."""
+        return str(out.dtype)
+
+    def unsupported(self, error: BaseException) -> str | None:
+        """Nothing is lacking."""
+        return None
+
+
+class FakeProgram(Program):
+    """One cell of the scripted framework."""
+
+    def __init__(
+        self,
+        framework: Fake,
+        twin: Any,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> None:
+        self.framework = framework
+        self.spec = twin.workload
+        self.config = config
+        self.phase = phase
+        self.variant = str(optimizer["name"]) if optimizer else "default"
+        self.dtype = DTYPES[precision]
+        self.weights = {name: rounded(value, self.dtype) for name, value in weights.items()}
+        self.inputs = inputs
+        batch = next(iter(inputs.values())).shape[0]
+        flops = self.spec.flops(config, phase, batch)
+        self.cost_ns = KERNEL_NS + flops / framework.rate * 1e9
+        self.calls = 0
+
+    def step(self) -> Any:
+        """Queue one iteration, in the way the behaviour prescribes."""
+        behaviour, device = self.framework.behaviour, self.framework.device
+        self.calls += 1
+        _misbehave(behaviour)
+        cost = self.cost_ns
+        if behaviour == "slower":
+            cost *= 1.10
+        elif behaviour == "impossible":
+            cost = 0.0
+        elif behaviour == "drifting":
+            cost *= 1.002 ** min(self.calls, 5_000)
+        elif behaviour == "throttling" and self.calls > 10_000:
+            device.slowdown = 1.5
+        elif behaviour == "lazy":
+            # Nothing is computed until somebody looks: work that nobody asks for costs nothing.
+            device.now += ENQUEUE_NS
+            return Tensor(None, device.now + int(cost), self.dtype)
+        return Tensor(None, device.enqueue(cost), self.dtype)
+
+    def feed(self, inputs: Arrays) -> None:
+        """Other inputs of the same shapes."""
+        self.inputs = inputs
+
+    def evaluate(self, inputs: Arrays) -> Arrays:
+        """The reference's inference on rounded operands."""
+        outputs: Arrays = self.spec.reference(self.config, "inference", "default", self.weights, self._rounded(inputs))
+        return outputs
+
+    def verify(self, inputs: Arrays) -> Arrays:
+        """The reference's outputs on rounded operands; spoilt where the behaviour is to be wrong."""
+        outputs: Arrays = self.spec.reference(
+            self.config, self.phase, self.variant, self.weights, self._rounded(inputs)
+        )
+        first = next(iter(outputs))
+        if self.framework.behaviour == "wrong":
+            outputs[first] = outputs[first] * 1.5
+        elif self.framework.behaviour == "nan":
+            outputs[first] = outputs[first] * np.nan
+        return outputs
+
+    def output_dtype(self) -> str:
+        """What it claims to compute in."""
+        return self.dtype
+
+    def _rounded(self, inputs: Arrays) -> Arrays:
+        return {k: rounded(v, self.dtype) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+
+
+def rounded(values: Any, dtype: str) -> Any:
+    """``values`` rounded to the nearest number of ``dtype``, kept as float64."""
+    wide = np.asarray(values, dtype=np.float64)
+    if dtype == "bfloat16":
+        bits = wide.astype(np.float32).view(np.uint32)
+        nearest_even = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        return nearest_even.astype(np.uint32).view(np.float32).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return wide.astype(dtype).astype(np.float64)
+
+
+def _misbehave(behaviour: str) -> None:
+    """The faults that end a process, or never end."""
+    if behaviour == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif behaviour == "hang":
+        time.sleep(3600)
+    elif behaviour == "oom":
+        np.empty(1 << 62, dtype=np.uint8)
+    elif behaviour == "shouting":
+        print('{"outcome": "measured"}\x00 not a message', flush=True)
+        print("a warning on stderr", file=sys.stderr, flush=True)
+
+
+def _done(out: Any) -> int:
+    """When the output exists; ``None`` exists already."""
+    return 0 if out is None else int(out.done)

@@ -1,0 +1,170 @@
+"""Selection in, ordered blocks of cells out. Pure: nothing is opened, imported or timed here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from bench import environments
+from bench.cell import DEVICES, MODES, PHASES, PRECISIONS, Cell
+from bench.errors import UsageError, unknown
+from bench.workload import Workload
+
+#: What each framework's users write: the mode that ``--mode default`` means.
+IDIOM = {"torch": "eager", "tensorflow": "compiled", "jax": "compiled", "fake": "eager"}
+DEFAULT_PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured. Times in ns; ``bursts`` and ``latency_samples`` are per process."""
+
+    name: str
+    processes: int
+    bursts: int
+    burst_ns: int
+    warm_up_ns: int
+    latency_samples: int
+    latency_ns: int
+
+
+PROFILES: Mapping[str, Profile] = {
+    "quick": Profile("quick", 3, 10, 50_000_000, 2_000_000_000, 100, 500_000_000),
+    "full": Profile("full", 7, 30, 100_000_000, 10_000_000_000, 500, 3_000_000_000),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the person asked for, words still unchecked; an empty tuple means "the default of that axis"."""
+
+    workloads: tuple[str, ...] = ()
+    phases: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """One or two cells whose workers are alive at once. ``process`` counts the repeats of the same cells."""
+
+    cells: tuple[Cell, ...]
+    process: int
+    index: int = field(default=0)
+
+
+def check_words(kind: str, words: Sequence[str], choices: Sequence[str]) -> None:
+    """Each of ``words`` must be one of ``choices``.
+
+    Raises:
+        UsageError: names the first that is not, and the nearest choice.
+    """
+    for word in words:
+        if word not in choices:
+            raise unknown(kind, word, choices)
+
+
+def parse_work(text: str, workloads: Mapping[str, Workload]) -> tuple[str, str]:
+    """``mlp`` or ``mlp:wide`` -> (workload, size).
+
+    Raises:
+        UsageError: no such workload or size.
+    """
+    name, _, size = text.partition(":")
+    check_words("workload", [name], sorted(workloads))
+    sizes = workloads[name].sizes
+    if size:
+        check_words(f"size of {name}", [size], list(sizes))
+        return name, size
+    return name, workloads[name].default_size
+
+
+def cells(
+    selection: Selection, workloads: Mapping[str, Workload], devices: Mapping[str, Sequence[str]]
+) -> list[Cell]:
+    """Every cell of the selection, in the order of its words.
+
+    ``devices`` lists what each chosen environment may use here. A device that is asked for by name must be there in at
+    least one environment; in an environment that lacks it, no cell is made.
+
+    Raises:
+        UsageError: a word that does not exist or does not fit; names the nearest valid choice.
+    """
+    check_words("phase", selection.phases, PHASES)
+    check_words("device", selection.devices, DEVICES)
+    check_words("precision", selection.precisions, PRECISIONS)
+    check_words("mode", selection.modes, ("default", "all", *MODES))
+    _check_devices(selection.devices, devices)
+    chosen: dict[Cell, None] = {}
+    for text in selection.workloads or tuple(sorted(workloads)):
+        name, size = parse_work(text, workloads)
+        spec = workloads[name]
+        for (phase, variant), environment in product(_phases(selection, spec), devices):
+            usable = [d for d in devices[environment] if d in selection.devices or not selection.devices]
+            for batch, device, precision, mode in product(
+                selection.batches or (spec.sizes[size].batch,),
+                usable,
+                selection.precisions or DEFAULT_PRECISIONS,
+                _modes(selection, environments.get(environment).framework),
+            ):
+                if batch < 1:
+                    raise UsageError(f"batch must be at least 1, got {batch}")
+                chosen[Cell(name, size, phase, variant, batch, environment, device, precision, mode)] = None
+    return list(chosen)
+
+
+def _check_devices(asked: Sequence[str], devices: Mapping[str, Sequence[str]]) -> None:
+    here = sorted({device for usable in devices.values() for device in usable})
+    for device in asked:
+        if device not in here:
+            raise UsageError(
+                f"device {device!r} is not available here in {', '.join(devices) or 'any environment'}; "
+                f"available: {', '.join(here) or 'none'}"
+            )
+
+
+def _phases(selection: Selection, spec: Workload) -> list[tuple[str, str]]:
+    """(phase, variant) pairs; a workload without an asked phase or variant is an error."""
+    check_words(f"phase of {spec.name}", selection.phases, list(spec.phases))
+    known = [variant for variants in spec.phases.values() for variant in variants]
+    check_words(f"variant of {spec.name}", [v for v in selection.variants if v != "all"], known)
+    pairs: list[tuple[str, str]] = []
+    for phase, variants in spec.phases.items():
+        if selection.phases and phase not in selection.phases:
+            continue
+        asked = variants if "all" in selection.variants else [v for v in variants if v in selection.variants]
+        pairs += [(phase, variant) for variant in (asked or variants[:1])]
+    return pairs
+
+
+def _modes(selection: Selection, framework: str) -> tuple[str, ...]:
+    if not selection.modes or selection.modes == ("default",):
+        return (IDIOM[framework],)
+    if "all" in selection.modes:
+        return MODES
+    return tuple(dict.fromkeys(IDIOM[framework] if mode == "default" else mode for mode in selection.modes))
+
+
+def blocks(chosen: Sequence[Cell], processes: int, seed: int) -> list[Block]:
+    """Every cell ``processes`` times, all shuffled together, so that a slow hour hits every cell alike.
+
+    A cell on an accelerator is measured as a duet with the same cell on the CPU, where that one is chosen too.
+    """
+    present = set(chosen)
+    groups: list[tuple[Cell, ...]] = []
+    paired: set[Cell] = set()
+    for cell in chosen:
+        twin = cell.but(device="cpu")
+        if cell.device != "cpu" and twin in present and twin not in paired:
+            groups.append((twin, cell))
+            paired |= {twin, cell}
+    groups += [(cell,) for cell in chosen if cell not in paired]
+    planned = [Block(group, process) for process in range(processes) for group in groups]
+    random.Random(seed).shuffle(planned)
+    return [replace(block, index=index) for index, block in enumerate(planned)]

@@ -1,0 +1,313 @@
+"""The only code that runs in a framework's interpreter: open, load, first call, verify, prepare, burst, latency, finish.
+
+One worker serves one cell in one fresh process. It answers JSON messages on a private channel; whatever it or the
+framework prints is only a log. Standard library, NumPy and one framework.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.metadata
+import json
+import platform
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import precision, tensors, timing, verify
+from bench.cell import Cell
+from bench.errors import Unsupported
+from bench.frameworks.base import Framework, Program
+from bench.workload import Arrays, Workload, get
+
+Reply = dict[str, Any]
+
+#: The matrix product and the copy that give the ceilings: time each may take, and the largest sizes tried.
+CEILING_NS = 60_000_000
+GEMM_LARGEST = 2048
+COPY_BYTES = 64 << 20
+#: Repeats of the calibration kernel (about 1 ms each) before and after the measurement.
+CALIBRATIONS = 20
+#: The fence self-test's chain: long against any launch cost.
+CHAIN_NS = 20_000_000
+
+
+class WrongResult(Exception):
+    """A check of correctness failed; becomes the outcome ``wrong``."""
+
+    def __init__(self, check: str, error: float | None, limit: float, detail: str, facts: Reply) -> None:
+        super().__init__(detail)
+        self.outcome = {"kind": "wrong", "check": check, "error": error, "limit": limit, "detail": detail}
+        self.facts = facts
+
+
+def framework_for(name: str, environment: str) -> Framework:
+    """The adapter: the one place where a framework's name becomes an import."""
+    module = importlib.import_module(f"bench.frameworks.{name}")
+    adapter = getattr(module, {"torch": "Torch", "tensorflow": "TensorFlow", "jax": "Jax", "fake": "Fake"}[name])
+    framework = adapter(environment) if name == "fake" else adapter()
+    assert isinstance(framework, Framework)
+    return framework
+
+
+class Session:
+    """The state of one worker. Every public method is a stage that the parent asks for by name."""
+
+    framework: Framework
+    program: Program
+    workload: Workload
+    cell: Cell
+    fence: Callable[[Any], Any]
+    twin: Any
+    inputs: Arrays
+
+    def open(self, framework: str, environment: str, device: str, threads: int) -> Reply:
+        """Import the framework and choose the device."""
+        self.framework = framework_for(framework, environment)
+        name = self.framework.open(device, threads)
+        self.fence = self._fence("barrier")
+        versions = {"python": platform.python_version()}
+        for distribution in dict.fromkeys(("numpy", *self.framework.distributions)):
+            try:
+                versions[distribution] = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return {"device_name": name, "versions": versions}
+
+    def load(self, cell: dict[str, Any], weights: str, inputs: str) -> Reply:
+        """Read the very bytes that every framework gets, build the twin and load them."""
+        self.cell = Cell(**cell)
+        self.workload = get(self.cell.workload)
+        loaded = tensors.load(Path(weights))
+        self.inputs = tensors.load(Path(inputs))
+        self.twin = self.framework.load_twin(self.cell.workload)
+        training = self.cell.phase == "training"
+        optimizer = self.workload.optimizer(self.cell.variant) if training else None
+        config = self.workload.sizes[self.cell.size].config
+        self.program = self.framework.program(
+            self.twin,
+            config,
+            self.cell.phase,
+            optimizer,
+            self.cell.precision,
+            self.cell.mode,
+            loaded,
+            self.inputs,
+        )
+        self.flops = self.workload.flops(config, self.cell.phase, self.cell.batch)
+        self.bytes_moved = self.workload.bytes_moved(config, self.cell.phase, loaded, self.inputs)
+        return {"weights_sha256": tensors.digest(loaded), "inputs_sha256": tensors.digest(self.inputs)}
+
+    def first_call(self) -> Reply:
+        """The call that compiles; timed apart."""
+        with self.program.measuring():
+            first = timing.burst(self.program.step, self.fence, 1, self.framework.clock, self.framework.cpu_clock)
+        self.program.reset()
+        return {"first_call_ns": first.wall_ns}
+
+    def verify(self, reference: str, producer: str, dump: str | None = None) -> Reply:
+        """Compare the outputs with the reference, and the effective precision with the cell's word."""
+        measured = precision.measure(self.framework, self.cell.precision)
+        effective = {**measured, "model_output_dtype": self.program.output_dtype()}
+        outputs = self.program.verify(self.inputs)
+        if dump is not None:
+            tensors.save(Path(dump), outputs)
+        truth = verify.remap_reference(tensors.load(Path(reference)), self.twin.remap)
+        judged = verify.compare(
+            outputs, truth, lambda output: self.workload.tolerance(self.cell.phase, self.cell.precision, output)
+        )
+        facts: Reply = {
+            "precision": effective,
+            "verification": {
+                "producer": producer,
+                "error": judged.error,
+                "limit": judged.limit,
+                "reason": judged.reason,
+                "errors": judged.errors,
+            },
+        }
+        if not judged.ok:
+            raise WrongResult("outputs", judged.error, judged.limit, judged.detail, facts)
+        if not precision.acceptable(effective["label"], self.cell.precision):
+            detail = f"asked for {self.cell.precision}, a matrix product shows {effective['label']}"
+            raise WrongResult("effective-precision", effective["gemm_error"], 0.0, detail, facts)
+        return facts
+
+    def dump(self, path: str) -> Reply:
+        """Write the outputs that ``verify`` would compare; how a framework produces a reference."""
+        tensors.save(Path(path), self.program.verify(self.inputs))
+        return {}
+
+    def prepare(self, burst_ns: int, warm_up_ns: int) -> Reply:
+        """Calibrate, test the fence, measure the ceilings, warm up, choose the burst and test that time grows."""
+        clock = self.framework.clock
+        before = self._calibrations()
+        operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
+        product = self.framework.matmul(operand, operand, "fp32")
+        fence = timing.check_fence(product, self.framework.barrier, self.framework.host_read, clock, CHAIN_NS)
+        self.fence = self._fence(fence.kind)
+        gemm = max(self._gemm_ceiling(p) for p in dict.fromkeys(("fp32", self.cell.precision)))
+        copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
+        with self.program.measuring():
+            warm = timing.warm_up(self._burst, warm_up_ns)
+            self.iterations = timing.burst_size(warm.iteration_ns, fence.cost_ns, burst_ns)
+            scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
+        gc.collect()
+        gc.freeze()
+        return {
+            "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
+            "fence": asdict(fence),
+            "scaling": asdict(scaling),
+            "gemm_flops_per_s": gemm,
+            "copy_bytes_per_s": copy,
+            "calibration_before_ns": before,
+            "flops_per_iteration": self.flops,
+            "bytes_per_iteration": self.bytes_moved,
+            "items_per_iteration": self.cell.batch,
+            "item": self.workload.item,
+        }
+
+    def burst(self) -> Reply:
+        """One burst of the chosen size."""
+        with self.program.measuring():
+            return self._burst(self.iterations)._asdict()
+
+    def latency(self, samples: int, limit_ns: int) -> Reply:
+        """Bursts of one: a fence per call. Fewer samples when ``limit_ns`` runs out, but at least three."""
+        taken: list[int] = []
+        self.program.reset()
+        framework, step = self.framework, self.program.step
+        with self.program.measuring():
+            while len(taken) < samples and (len(taken) < 3 or sum(taken) < limit_ns):
+                sample = timing.burst(step, self.fence, 1, framework.clock, framework.cpu_clock)
+                taken.append(sample.wall_ns)
+        return {"latency_ns": taken}
+
+    def finish(self) -> Reply:
+        """Calibrate again: a machine that throttled meanwhile shows here."""
+        return {"calibration_after_ns": self._calibrations()}
+
+    def fit(self, batches: str, held_out: str, labels: str, scores: str) -> Reply:
+        """Train on real minibatches in order; returns the loss curve and the held-out accuracy."""
+        stacked = tensors.load(Path(batches))
+        steps = next(iter(stacked.values())).shape[0]
+        losses: list[float] = []
+        self.program.reset()
+        with self.program.measuring():
+            for index in range(steps):
+                self.program.feed({name: array[index] for name, array in stacked.items()})
+                losses.append(self.framework.host_read(self.program.step()))
+        evaluation = tensors.load(Path(held_out))
+        predicted = self.program.evaluate(evaluation)[scores].argmax(axis=-1)
+        return {"losses": losses, "accuracy": float((predicted == evaluation[labels]).mean())}
+
+    def probe(self, precisions: list[str]) -> Reply:
+        """For ``doctor``: the fence test and the effective precision of each word."""
+        operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
+        product = self.framework.matmul(operand, operand, "fp32")
+        fence = timing.check_fence(
+            product, self.framework.barrier, self.framework.host_read, self.framework.clock, CHAIN_NS
+        )
+        labels: dict[str, str] = {}
+        for word in precisions:
+            try:
+                labels[word] = precision.measure(self.framework, word)["label"]
+            except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
+                labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
+        return {"fence": asdict(fence), "precisions": labels}
+
+    def _fence(self, kind: str) -> Callable[[Any], Any]:
+        framework = self.framework
+        if kind == "barrier" and not framework.reads_back:
+            return framework.barrier
+
+        def barrier_and_read(out: Any) -> None:
+            framework.barrier(out)
+            framework.host_read(out)
+
+        return barrier_and_read
+
+    def _burst(self, iterations: int) -> timing.Burst:
+        self.program.reset()
+        framework = self.framework
+        return timing.burst(self.program.step, self.fence, iterations, framework.clock, framework.cpu_clock)
+
+    def _calibrations(self) -> list[int]:
+        framework = self.framework
+        return [
+            timing.burst(framework.calibrate, lambda _: None, 1, framework.clock, framework.cpu_clock).wall_ns
+            for _ in range(CALIBRATIONS)
+        ]
+
+    def _gemm_ceiling(self, word: str) -> float:
+        """FLOP/s of the best square product at ``word``; doubles the size until it takes long enough."""
+        best, size = 0.0, 256
+        while size <= GEMM_LARGEST:
+            operand = np.random.RandomState(size).random_sample((size, size)).astype(np.float32)
+            step = self.framework.matmul(operand, operand, word)
+            rate = self._ceiling(step, 2.0 * size**3)
+            best, size = max(best, rate), size * 2
+            if 2.0 * size**3 / rate > CEILING_NS * 1e-9:
+                break
+        return best
+
+    def _ceiling(self, step: Callable[[], Any], work: float) -> float:
+        framework = self.framework
+        framework.host_read(step())
+
+        def run(iterations: int) -> timing.Burst:
+            return timing.burst(step, self.fence, iterations, framework.clock, framework.cpu_clock)
+
+        return timing.best_rate(run, work, CEILING_NS)
+
+
+STAGES = (
+    "open",
+    "load",
+    "first_call",
+    "verify",
+    "dump",
+    "prepare",
+    "burst",
+    "latency",
+    "finish",
+    "fit",
+    "probe",
+)
+
+
+def answer(session: Session, message: dict[str, Any]) -> Reply:
+    """Do one stage; an exception becomes an outcome, in the words of record.py."""
+    stage = message.pop("stage")
+    try:
+        if stage not in STAGES:
+            raise ValueError(f"unknown stage {stage!r}")
+        return {"ok": getattr(session, stage)(**message)}
+    except WrongResult as wrong:
+        return {"outcome": wrong.outcome, "facts": wrong.facts}
+    except Unsupported as unsupported:
+        return {"outcome": {"kind": "unsupported", "reason": str(unsupported)}}
+    except Exception as error:  # anything a framework raises is a finding about it, never the end of the run
+        traceback.print_exc()
+        lacking = session.framework.unsupported(error) if hasattr(session, "framework") else None
+        if lacking is not None:
+            return {"outcome": {"kind": "unsupported", "reason": lacking}}
+        return {"outcome": {"kind": "failed", "stage": stage, "type": type(error).__name__, "message": str(error)}}
+
+
+def serve(descriptor: int) -> None:
+    """Answer messages until the channel closes."""
+    channel = Connection(descriptor)
+    session = Session()
+    while True:
+        try:
+            message = json.loads(channel.recv_bytes())
+        except EOFError:
+            return
+        channel.send_bytes(json.dumps(answer(session, message)).encode())
