@@ -1,0 +1,242 @@
+"""Which environments exist, which devices each may have, and the variables under which its workers start.
+
+An environment is a pinned set of packages in which one framework runs; its pins are the extra of the same name in
+``pyproject.toml``. Standard library only, and no framework is imported: what is said here is what can be known before
+a worker tries (METAL.md, rules 1 and 4). Whether a device *works* is found by the worker, never here.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import unknown
+
+#: Each scripted behaviour is an environment ``fake-<behaviour>``: a saboteur that one check must catch.
+FAKE_BEHAVIOURS = (
+    "never-syncing",
+    "wrong",
+    "nan",
+    "crash",
+    "hang",
+    "oom",
+    "drifting",
+    "throttling",
+    "lazy",
+    "misprecise",
+    "shouting",
+    "slower",
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``devices``: all that the framework could have on some machine, the baseline first.
+
+    ``probe_module`` is the top-level module whose presence says that the environment is installed; never imported by
+    the parent. ``hidden`` environments are used by tests and are not listed.
+    """
+
+    name: str
+    framework: str
+    devices: tuple[str, ...]
+    summary: str
+    probe_module: str
+    hidden: bool = False
+
+    @property
+    def behaviour(self) -> str | None:
+        """The scripted behaviour of a ``fake-<behaviour>`` environment; None for all others."""
+        prefix = "fake-"
+        return self.name.removeprefix(prefix) if self.name.startswith(prefix) else None
+
+
+def _fake(name: str, summary: str) -> Environment:
+    return Environment(name, "fake", ("cpu", "cuda"), summary, "bench", hidden=True)
+
+
+ENVIRONMENTS: Mapping[str, Environment] = {
+    environment.name: environment
+    for environment in (
+        Environment("torch", "torch", ("cpu", "metal", "cuda"), "PyTorch; MPS is built in", "torch"),
+        Environment("tensorflow", "tensorflow", ("cpu", "cuda"), "TensorFlow without a plugin", "tensorflow"),
+        Environment("jax", "jax", ("cpu", "cuda"), "JAX without a plugin", "jax"),
+        _fake("fake", "scripted framework that behaves well"),
+        *(_fake(f"fake-{behaviour}", f"scripted framework: {behaviour}") for behaviour in FAKE_BEHAVIOURS),
+    )
+}
+
+
+def get(name: str) -> Environment:
+    """The environment of that name, hidden ones included.
+
+    Raises:
+        UsageError: there is none; names the nearest.
+    """
+    if name not in ENVIRONMENTS:
+        raise unknown("environment", name, names() if not name.startswith("fake") else ENVIRONMENTS)
+    return ENVIRONMENTS[name]
+
+
+def names() -> list[str]:
+    """The environments that people see, in the order in which they are run and reported."""
+    return [name for name, environment in ENVIRONMENTS.items() if not environment.hidden]
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+def default_devices(
+    system: str = sys.platform,
+    machine: str | None = None,
+    exists: Callable[[str], bool] = _exists,
+) -> list[str]:
+    """The devices that this machine may have, by what can be seen without a framework: ``cpu`` always.
+
+    ``metal`` on macOS on arm64 only (an Intel Mac's GPU is not supported by today's frameworks); ``cuda`` where the
+    driver's device file is. A virtual machine that shows a device may still fail: the worker says so.
+    """
+    devices = ["cpu"]
+    if system == "darwin" and (machine or platform.machine()) == "arm64":
+        devices.append("metal")
+    if any(exists(path) for path in ("/dev/nvidia0", "/dev/nvidiactl")):
+        devices.append("cuda")
+    return devices
+
+
+def available_devices(environment: Environment, devices: list[str] | None = None) -> list[str]:
+    """Those of the environment's devices that this machine may have. The scripted framework's are never hardware."""
+    if environment.framework == "fake":
+        return list(environment.devices)
+    here = default_devices() if devices is None else devices
+    return [device for device in environment.devices if device in here]
+
+
+# --- variables -------------------------------------------------------------------------------------------------------
+
+#: What a child may inherit by name: to find programs and libraries, to write temporary files, to speak and to
+#: download. VIRTUAL_ENV, PYTHONPATH and PYTHONHOME are missing on purpose: a child's interpreter is its own.
+ALLOWED = frozenset(
+    {
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TEMP", "TMP", "LANG", "LANGUAGE", "TZ",
+        "CC", "CXX", "LD_PRELOAD", "SDKROOT", "DEVELOPER_DIR", "MACOSX_DEPLOYMENT_TARGET", "LD_LIBRARY_PATH",
+        "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT",
+    }
+)  # fmt: skip
+#: What a child may inherit by prefix; the second of the two changes what a framework does, and is recorded.
+ALLOWED_PREFIXES = ("LC_", "DYLD_")
+RECORDED_PREFIXES = (
+    "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "JAX_", "XLA_", "TF_", "KERAS_", "MLX_", "OMP_", "MKL_", "KMP_", "GOMP_",
+    "OPENBLAS_", "VECLIB_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_", "NVIDIA_", "MTL_", "METAL_", "ENABLE_PJRT_",
+)  # fmt: skip
+RECORDED = frozenset({"NPROC", "PYTHONHASHSEED", "LD_PRELOAD"})
+#: Terraform owns two prefixes within TF_, and TF_VAR_ is where people put passwords: neither inherited nor recorded.
+_FOREIGN_PREFIXES = ("TF_VAR_", "TF_CLI_")
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY", "ACCESS_KEY")
+
+
+def variables(environment: Environment, device: str, threads: int) -> dict[str, str]:
+    """The variables that a worker of this environment needs before it imports anything. Pure.
+
+    Verified on Linux with the pinned releases, by process CPU time over wall time of a matrix product: ``NPROC`` is
+    what sets the pools of JAX 0.10.2 on the CPU (XLA reads it in place of the count of cores; OMP_NUM_THREADS and
+    ``--xla_cpu_multi_thread_eigen=false`` change nothing), and the two ``TF_NUM_*`` what sets TensorFlow 2.21's.
+    """
+    count = str(threads)
+    ours = {
+        # One thread count for every BLAS and OpenMP that may be inside: torch's OpenMP and MKL, NumPy's OpenBLAS,
+        # Apple's Accelerate. A thread count set in one framework only is a classic unfairness.
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "VECLIB_MAXIMUM_THREADS": count,
+        # With dynamic adjustment the number of threads depends on the load that others make.
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        # Order of sets and dicts of strings must not differ between the processes of one cell.
+        "PYTHONHASHSEED": "0",
+    }
+    match environment.framework:
+        case "torch":
+            ours |= _torch(device)
+        case "tensorflow":
+            ours |= _tensorflow(device, count)
+        case "jax":
+            ours |= _jax(device, count)
+    return ours
+
+
+def _torch(device: str) -> dict[str, str]:
+    ours = {
+        # A fallback would time the CPU under the name of the GPU; unset also means off, 0 says so in the record.
+        "PYTORCH_ENABLE_MPS_FALLBACK": "0",
+    }
+    if device != "cuda":
+        # No CUDA context (hundreds of MB, a second of start-up) in a process that must not use the GPU.
+        ours["CUDA_VISIBLE_DEVICES"] = ""
+    return ours
+
+
+def _tensorflow(device: str, threads: str) -> dict[str, str]:
+    ours = {
+        # The worker's output is kept as the log of a failure: errors only, or the tail shows banners.
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # The Eigen pools; the adapter may set the same through tf.config. One operator at a time, each on all threads.
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+        # By default TensorFlow takes the whole memory of the GPU, and the other worker of a duet has none.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+    if device == "cpu":
+        # set_visible_devices comes after the CUDA libraries were loaded and has been forgotten by many a script; an
+        # empty list works before import. TF_ENABLE_ONEDNN_OPTS is left alone: it is what users get.
+        ours["CUDA_VISIBLE_DEVICES"] = ""
+    return ours
+
+
+def _jax(device: str, threads: str) -> dict[str, str]:
+    ours = {
+        # Explicit: a plugin that fails to load is otherwise only logged, and JAX goes on with the CPU. The CPU stays
+        # in the list for host-side work; the first named is the default.
+        "JAX_PLATFORMS": "cpu" if device == "cpu" else f"{device},cpu",
+        "NPROC": threads,
+        # 75 % of the GPU's memory would be taken at start, and the other worker of a duet has none.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    if device == "cpu":
+        ours["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        # On a GPU JAX's default for float32 products is TF32, torch's is not: fp32 must mean fp32 in both.
+        ours["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    return ours
+
+
+def _private(name: str) -> bool:
+    return name.startswith(_FOREIGN_PREFIXES) or any(word in name.upper() for word in _SECRET_WORDS)
+
+
+def child_environment(parent: Mapping[str, str], environment: Environment, device: str, threads: int) -> dict[str, str]:
+    """The whole environment of a worker: what of ``parent`` is allowed, and ours on top. Sorted by name."""
+    inherited = {
+        name: value
+        for name, value in parent.items()
+        if name in ALLOWED or (name.startswith(ALLOWED_PREFIXES + RECORDED_PREFIXES) and not _private(name))
+    }
+    return dict(sorted((inherited | variables(environment, device, threads)).items()))
+
+
+def recorded(child: Mapping[str, str]) -> dict[str, str]:
+    """The part of a child's environment that can change a figure, for the fingerprint. Sorted by name."""
+    return {
+        name: value
+        for name, value in sorted(child.items())
+        if name in RECORDED or (name.startswith(RECORDED_PREFIXES) and not _private(name))
+    }
