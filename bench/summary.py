@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.cell import Cell
-from bench.record import Fingerprint, Record
+from bench.labels import plausible
+from bench.record import Failed, Fingerprint, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
+from bench.stats import Interval as Interval
+from bench.stats import interval, percentiles
 
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its confidence interval; low and high are None where one process cannot give any."""
-
-    estimate: float
-    low: float | None
-    high: float | None
-    confidence: float = 0.95
+#: Tags of the outcomes, as in the records.
+TAGS = {Measured: "measured", Unsupported: "unsupported", Wrong: "wrong", Failed: "failed", TimedOut: "timed_out"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,181 @@ class CellSummary:
     fingerprint: Fingerprint | None = field(default=None, compare=False)
 
 
+def process_sample(record: Record) -> ProcessSample:
+    """One record reduced to a few numbers; labels are taken as they were written, not judged anew."""
+    measurement = record.measurement if isinstance(record.outcome, Measured) else None
+    error, limit = _error_and_limit(record)
+    return ProcessSample(
+        cell=record.cell,
+        run=record.run,
+        block=record.block,
+        process=record.process,
+        started_at=record.started_at,
+        outcome=TAGS[type(record.outcome)],
+        reason=reason_of(record.outcome),
+        plausible=plausible(record.labels),
+        rate=_rate(measurement, measurement.bursts.wall_ns) if measurement else None,
+        cpu_rate=_rate(measurement, measurement.bursts.cpu_ns) if measurement else None,
+        latency_s=_latency(measurement.latency_ns) if measurement else None,
+        error=error,
+        limit=limit,
+        producer=record.verification.producer if record.verification else None,
+        effective_precision=record.precision.label if record.precision else None,
+        stages_s={stage: ns / 1e9 for stage, ns in record.stages_ns.items()},
+        labels=tuple(record.labels),
+        log_tail=record.outcome.log_tail if isinstance(record.outcome, Failed) else "",
+    )
+
+
+def reason_of(outcome: Outcome) -> str:
+    """One line for people; "" when measured."""
+    match outcome:
+        case Unsupported(reason):
+            return reason
+        case Wrong(check, error, limit, detail):
+            size = "not a number" if error is None else f"{error:.3g}"
+            return f"{check}: error {size}, limit {limit:.3g}" + (f"; {detail}" if detail else "")
+        case Failed(stage, kind, message, _):
+            return f"{stage}: {kind}: {message}" if message else f"{stage}: {kind}"
+        case TimedOut(stage, seconds):
+            return f"{stage}: no answer within {seconds:g} s"
+        case _:
+            return ""
+
+
 def summarise(records: Iterable[Record]) -> list[CellSummary]:
     """One summary per cell, in the order of the cells' words. Streams: holds no raw samples."""
-    raise NotImplementedError
+    cells: dict[Cell, _Gathered] = {}
+    for record in records:
+        cells.setdefault(record.cell, _Gathered()).add(record, process_sample(record))
+    return [cells[cell].summary(cell) for cell in sorted(cells)]
+
+
+def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:
+    """Items per second: items an iteration over the median over bursts; None where a burst has no time."""
+    pairs = list(zip(burst_ns, measurement.bursts.iterations, strict=True))
+    if not pairs or min(min(pair) for pair in pairs) <= 0:
+        return None
+    return measurement.items_per_iteration * 1e9 / statistics.median(ns / count for ns, count in pairs)
+
+
+def _latency(latency_ns: Sequence[int]) -> tuple[float, float, float] | None:
+    """(p50, p90, p99) in seconds; None without samples or with one that has no time."""
+    if not latency_ns or min(latency_ns) <= 0:
+        return None
+    p50, p90, p99 = percentiles(latency_ns)
+    return p50 / 1e9, p90 / 1e9, p99 / 1e9
+
+
+def _error_and_limit(record: Record) -> tuple[float | None, float | None]:
+    """Error against the reference and its limit: of the failed check where there is one, else of the verification."""
+    if isinstance(record.outcome, Wrong):
+        return record.outcome.error, record.outcome.limit
+    if record.verification is not None:
+        return record.verification.error, record.verification.limit
+    return None, None
+
+
+def _medians(latencies_s: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    p50, p90, p99 = (statistics.median(column) for column in zip(*latencies_s, strict=True))
+    return p50, p90, p99
+
+
+class _Gathered:
+    """What is kept of one cell while records stream by: a few numbers a record."""
+
+    def __init__(self) -> None:
+        self.attempted = 0
+        #: (outcome, reason) in the order of first sight.
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.log_tails: dict[tuple[str, str], str] = {}
+        self.rates: list[float] = []
+        self.latencies_s: list[tuple[float, float, float]] = []
+        self.stages_s: dict[str, list[float]] = {}
+        self.labels: Counter[str] = Counter()
+        self.implausible: Counter[str] = Counter()
+        #: outcome -> the largest error seen, with its limit; an error that is no number is the largest.
+        self.worst: dict[str, tuple[float | None, float | None]] = {}
+        self.item = ""
+        self.tolerance_reason = ""
+        self.producer: str | None = None
+        self.effective_precision: str | None = None
+        self.fingerprint: Fingerprint | None = None
+        self.any_measured = False
+
+    def add(self, record: Record, sample: ProcessSample) -> None:
+        """Take over what the summary needs of one record."""
+        key = (sample.outcome, sample.reason)
+        self.attempted += 1
+        self.reasons[key] += 1
+        if sample.log_tail:
+            self.log_tails[key] = sample.log_tail
+        self.labels.update(sample.labels)
+        for stage, seconds in sample.stages_s.items():
+            self.stages_s.setdefault(stage, []).append(seconds)
+        self._add_check(record, sample)
+        if sample.outcome == "measured":
+            self._add_measured(record, sample)
+        if self.fingerprint is None:
+            self.fingerprint = record.fingerprint
+
+    def _add_check(self, record: Record, sample: ProcessSample) -> None:
+        self.producer = self.producer or sample.producer
+        self.effective_precision = self.effective_precision or sample.effective_precision
+        if record.verification is not None:
+            self.tolerance_reason = self.tolerance_reason or record.verification.reason
+        if sample.limit is not None:
+            error, _ = self.worst.get(sample.outcome, (0.0, None))
+            if error is not None and (sample.error is None or sample.error >= error):
+                self.worst[sample.outcome] = (sample.error, sample.limit)
+
+    def _add_measured(self, record: Record, sample: ProcessSample) -> None:
+        if not self.any_measured:
+            self.fingerprint = record.fingerprint
+        self.any_measured = True
+        if record.measurement is not None:
+            self.item = self.item or record.measurement.item
+        if not sample.plausible:
+            self.implausible.update(label for label in sample.labels if not plausible([label]))
+        elif sample.rate is not None:
+            self.rates.append(sample.rate)
+            if sample.latency_s is not None:
+                self.latencies_s.append(sample.latency_s)
+
+    def verdict(self) -> tuple[str, str, str]:
+        """The cell's outcome, its reason and log tail: the rule in ``CellSummary``'s docstring."""
+        wrong = [key for key in self.reasons if key[0] == "wrong"]
+        if not wrong and self.rates:
+            return "measured", "", ""
+        if not wrong and self.any_measured:
+            why = ", ".join(f"{label} in {count}" for label, count in sorted(self.implausible.items()))
+            return "implausible", f"{why} of {self.attempted} processes" if why else "no usable bursts", ""
+        outcome, reason = max(wrong or self.reasons, key=lambda key: self.reasons[key])
+        return outcome, reason, self.log_tails.get((outcome, reason), "")
+
+    def summary(self, cell: Cell) -> CellSummary:
+        """The row of the cell, with no speed unless it is measured."""
+        outcome, reason, log_tail = self.verdict()
+        measured = outcome == "measured"
+        rates = tuple(self.rates) if measured else ()
+        error, limit = self.worst.get("wrong") or self.worst.get("measured") or (None, None)
+        return CellSummary(
+            cell=cell,
+            outcome=outcome,
+            reason=reason,
+            item=self.item,
+            processes=len(rates),
+            attempted=self.attempted,
+            throughput=interval(rates) if rates else None,
+            latency_s=_medians(self.latencies_s) if measured and self.latencies_s else None,
+            error=error,
+            limit=limit,
+            producer=self.producer,
+            tolerance_reason=self.tolerance_reason,
+            effective_precision=self.effective_precision,
+            stages_s={stage: statistics.median(values) for stage, values in self.stages_s.items()},
+            labels=dict(sorted(self.labels.items())),
+            rates=rates,
+            log_tail=log_tail,
+            fingerprint=self.fingerprint,
+        )

@@ -1,0 +1,153 @@
+"""What the raw samples of one process say about themselves, as machine-readable words. Pure; standard library only.
+
+    stable | noisy | throttled     the fixed calibration kernel before and after; absent when it was not timed
+    contended                      others took CPU time while the bursts ran
+    never-steady                   the warm-up ran into its caps before two half-windows agreed
+    fence:host-read                the framework's barrier was a no-op: every fence read a value back instead
+    implausible:fence              a barrier was trusted although it returns long before the result exists
+    implausible:roofline           more FLOP/s or bytes/s than a matrix product or a copy reached in the same process
+    implausible:scaling            k times the iterations did not take longer in proportion
+
+An ``implausible:`` label means that the timing cannot be true; such a process enters no estimate. All other labels
+are information: the sample stays, because dropping what looks bad biases what remains (``docs/statistics.md``).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+from bench.record import Bursts, Measurement
+
+STABLE = "stable"
+NOISY = "noisy"
+THROTTLED = "throttled"
+CONTENDED = "contended"
+NEVER_STEADY = "never-steady"
+FENCE_HOST_READ = "fence:host-read"
+IMPLAUSIBLE = "implausible:"
+IMPLAUSIBLE_FENCE = IMPLAUSIBLE + "fence"
+IMPLAUSIBLE_ROOFLINE = IMPLAUSIBLE + "roofline"
+IMPLAUSIBLE_SCALING = IMPLAUSIBLE + "scaling"
+
+#: A calibration kernel on a quiet machine repeats within 1-2 %; one tenth is well outside that, and is also about the
+#: smallest slow-down at which a 3 % comparison becomes hopeless with five processes.
+CALIBRATION_SPREAD = 0.10
+#: The kernel is one tenth slower after the bursts than before: first clock steps under heat are of that size.
+THROTTLE_SHIFT = 0.10
+#: The kernel counts CPU time by jiffies of 10 ms, and the difference of two readings can be off by one at either end.
+JIFFY_NS = 10_000_000
+#: So up to two jiffies in one burst may be rounding alone, and prove nothing about that burst.
+UNCERTAIN_NS = 2 * JIFFY_NS
+#: A burst beyond the rounding is contended when others had a quarter of a core or more during it.
+BURST_SHARE = 0.25
+#: A process is contended when a quarter of its bursts were: the median over bursts then begins to move ...
+CONTENDED_FRACTION = 0.25
+#: ... or when others had 15 % of a core over all its bursts, where the rounding of single bursts has averaged out.
+#: An idle desktop uses 1-5 % of a core; readings clipped at zero add up to 5 % for 50 ms bursts.
+TOTAL_SHARE = 0.15
+#: The ceiling is a measured one and a cell may use a better kernel; a quarter above it is still possible, not more.
+ROOFLINE_SLACK = 1.25
+#: A ceiling that was measured beside noise may itself be half too low. A forgotten fence exceeds it tenfold anyway.
+NOISY_ROOFLINE_SLACK = 2.5
+#: A copy also fetches the lines it writes and so moves 3 bytes for 2 counted, and pure reading can reach that; at half
+#: precision the workload's fp32 byte count is double the truth. Twice the copy rate is beyond neither alone.
+BYTES_SLACK = 2.0
+#: Below this the working set may live in a cache, which is faster than any copy through memory.
+CACHE_BYTES = 64 * 2**20
+#: A barrier that returns in a quarter of the time that a host read of the same work takes did not wait.
+FENCE_SHARE = 0.25
+#: k times the work in less than k / 2 of the time: the clock stopped early or the work was not done. Half, because a
+#: neighbour can double the time of the shorter of the two bursts.
+SCALING_SHARE = 0.5
+
+
+def labels_of(measurement: Measurement) -> list[str]:
+    """All labels of one process, in the order of this module's docstring."""
+    contended = is_contended(measurement.bursts)
+    stability = stability_of(measurement.calibration_before_ns, measurement.calibration_after_ns, contended)
+    noisy = contended or stability in (NOISY, THROTTLED)
+    findings = (
+        (CONTENDED, contended),
+        (NEVER_STEADY, not measurement.warm_up.steady),
+        (FENCE_HOST_READ, measurement.fence.kind == "host-read"),
+        (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
+        (IMPLAUSIBLE_ROOFLINE, above_roofline(measurement, NOISY_ROOFLINE_SLACK if noisy else ROOFLINE_SLACK)),
+        (IMPLAUSIBLE_SCALING, measurement.scaling.ratio < SCALING_SHARE * measurement.scaling.factor),
+    )
+    return ([stability] if stability else []) + [label for label, found in findings if found]
+
+
+def plausible(labels: Iterable[str]) -> bool:
+    """False when a label says that the timing cannot be true."""
+    return not any(label.startswith(IMPLAUSIBLE) for label in labels)
+
+
+def stability_of(before_ns: list[int], after_ns: list[int], contended: bool = False) -> str | None:
+    """``throttled`` when the kernel is clearly slower after than before, ``noisy`` when it varies, else ``stable``.
+
+    Clearly: by the medians, and with hardly any overlap (lower quartile after above upper quartile before). Beside a
+    known neighbour the same slow-down has a likelier cause than heat, so it is ``noisy`` then. None without samples.
+    """
+    if not before_ns or not after_ns:
+        return None
+    before_low, before, before_high = _quartiles(before_ns)
+    after_low, after, after_high = _quartiles(after_ns)
+    if after > before * (1 + THROTTLE_SHIFT) and after_low > before_high and not contended:
+        return THROTTLED
+    spread = max((before_high - before_low) / before, (after_high - after_low) / after)
+    moved = max(before, after) / min(before, after) - 1
+    return NOISY if max(spread, moved) > CALIBRATION_SPREAD else STABLE
+
+
+def is_contended(bursts: Bursts) -> bool:
+    """Whether others took CPU time during the bursts; False where nothing is known.
+
+    One burst of 50 ms holds five jiffies, so it is judged alone only beyond ``UNCERTAIN_NS``; smaller amounts count
+    in the total over all bursts, where rounding up and rounding down cancel.
+    """
+    known = [(ns, wall) for ns, wall in zip(bursts.foreign_cpu_ns, bursts.wall_ns, strict=True) if ns is not None]
+    if not known:
+        return False
+    foreign_ns, wall_ns = sum(ns for ns, _ in known), sum(wall for _, wall in known)
+    if foreign_ns > UNCERTAIN_NS and foreign_ns >= TOTAL_SHARE * wall_ns:
+        return True
+    return sum(burst_is_contended(ns, wall) for ns, wall in known) >= CONTENDED_FRACTION * len(known)
+
+
+def burst_is_contended(foreign_ns: int, wall_ns: int) -> bool:
+    """Whether one burst alone is proof: beyond the rounding of two counters, and a quarter of a core or more."""
+    return foreign_ns > UNCERTAIN_NS and foreign_ns >= BURST_SHARE * wall_ns
+
+
+def fence_is_fake(measurement: Measurement) -> bool:
+    """Whether a trusted barrier returned long before a host read of the same work could."""
+    fence = measurement.fence
+    return fence.kind == "barrier" and fence.fenced_ns < FENCE_SHARE * fence.host_read_ns
+
+
+def above_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:
+    """Whether the median burst implies more FLOP/s or bytes/s than the same process's ceilings allow.
+
+    Bytes are judged only when one iteration's working set cannot live in a cache. Unknown facts prove nothing.
+    """
+    bursts = measurement.bursts
+    times_ns = [wall / count for wall, count in zip(bursts.wall_ns, bursts.iterations, strict=True)]
+    if not times_ns:
+        return False
+    seconds = statistics.median(times_ns) / 1e9
+    flops, ceiling = measurement.flops_per_iteration, measurement.gemm_flops_per_s
+    if flops is not None and ceiling is not None and flops > slack * ceiling * seconds:
+        return True
+    nbytes, copy = measurement.bytes_per_iteration, measurement.copy_bytes_per_s
+    if nbytes is None or copy is None or nbytes < CACHE_BYTES:
+        return False
+    return nbytes > BYTES_SLACK * slack / ROOFLINE_SLACK * copy * seconds
+
+
+def _quartiles(values: list[int]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; a single value is all three."""
+    if len(values) == 1:
+        return (float(values[0]),) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
