@@ -1,0 +1,241 @@
+"""Every way to run this project, from a machine that has only Python 3.11 or newer (with venv) and git.
+
+    python3 noxfile.py -s bench        all default environments in one run, then the report
+    python3 noxfile.py -s tests        the project's own tests
+    python3 noxfile.py --list
+
+Run as a script, this file first makes ``.nox/bootstrap`` with nox and uv in it and goes on under that; with nox
+installed, ``nox -s bench`` does the same. Environments, pins and requirements are read from ``pyproject.toml``. Each
+framework gets an interpreter of its own in ``.nox/environments/<name>`` that all sessions share.
+"""
+
+from __future__ import annotations
+
+import sys
+
+OLDEST_PYTHON = (3, 11)
+
+
+def refuse_old_python(version: tuple[object, ...]) -> None:
+    """End with a sentence instead of a traceback; everything above and in here must parse on Python 3.8."""
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        have, need = (".".join(str(part) for part in parts[:2]) for parts in (version, OLDEST_PYTHON))
+        sys.exit(
+            f"twinbench needs Python {need} or newer, this is {have} ({sys.executable}); try: python{need} noxfile.py"
+        )
+
+
+refuse_old_python(sys.version_info)
+
+import contextlib  # noqa: E402
+import fcntl  # noqa: E402
+import hashlib  # noqa: E402
+import importlib.util  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import tomllib  # noqa: E402
+from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent
+NOX_DIR = ROOT / ".nox"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ENVIRONMENTS: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["environments"])
+EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+#: pip's settings that say where packages come from, and uv's names for them: uv reads none of pip's.
+PIP_TO_UV = {
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+
+
+class SetupError(Exception):
+    """An environment that could not be made; the message is for a person."""
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+
+def bridged(variables: Mapping[str, str]) -> dict[str, str]:
+    """uv's settings for pip's in ``variables``; what is set for uv already stands.
+
+    A folder that does not exist is left out: pip passes over it, uv fails every installation.
+    """
+    settings = {"UV_PYTHON_DOWNLOADS": "never"}
+    for pip_name, uv_name in PIP_TO_UV.items():
+        places = variables.get(pip_name, "").split()
+        known = [place for place in places if "://" in place or Path(place).exists()]
+        if known:
+            settings[uv_name] = ("," if uv_name == "UV_FIND_LINKS" else " ").join(known)
+    return {name: value for name, value in settings.items() if name not in variables}
+
+
+def stamp(requirements: Sequence[str]) -> str:
+    """What an environment was made of: it is made anew when this changes."""
+    facts = [sys.version, sys.base_prefix, platform.machine(), *sorted(requirements)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Two sessions that need the same environment at once: the second waits for the first to make it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def environment(folder: Path, requirements: Sequence[str], uv: str | None) -> Path:
+    """The interpreter of ``folder``, holding exactly ``requirements`` and what they need; made when it is not there.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    python, mark, wanted = folder / "bin" / "python", folder / "twinbench-stamp", stamp(requirements)
+    with locked(folder.with_suffix(".lock")):
+        if python.exists() and mark.is_file() and mark.read_text() == wanted:
+            return python
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"twinbench: making {folder.relative_to(ROOT)}: {', '.join(requirements)}", flush=True)
+        for command in creation(folder, requirements, uv):
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, **bridged(os.environ)})
+            if done.returncode:
+                raise SetupError(f"cannot make {folder} ({done.returncode} from: {' '.join(command)})")
+        # Last, so that an interrupted installation is done again.
+        mark.write_text(wanted)
+    return python
+
+
+def creation(folder: Path, requirements: Sequence[str], uv: str | None) -> list[list[str]]:
+    """The commands that make a virtual environment and fill it. Bytecode is compiled now, not by the first worker.
+
+    Raises:
+        SetupError: without uv, this Python must have venv and ensurepip (Debian packs them apart).
+    """
+    python = str(folder / "bin" / "python")
+    if uv is not None:
+        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
+        return [[uv, "venv", "--quiet", "--python", sys.executable, str(folder)], [*install, *requirements]]
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        raise SetupError(
+            f"{sys.executable} has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)"
+        )
+    install = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    return [[sys.executable, "-m", "venv", str(folder)], [*install, *requirements]]
+
+
+def bootstrap(arguments: Sequence[str]) -> None:
+    """Go on under a nox of our own; does not return."""
+    try:
+        python = environment(NOX_DIR / "bootstrap", PYPROJECT["dependency-groups"]["nox"], uv=None)
+    except SetupError as error:
+        sys.exit(f"twinbench: {error}")
+    os.execv(python, [str(python), "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *arguments])
+
+
+if __name__ == "__main__":
+    bootstrap(sys.argv[1:])
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+import nox  # noqa: E402
+import nox.virtualenv  # noqa: E402
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+os.environ.update(bridged(os.environ))
+
+
+def interpreters(session: nox.Session, names: Sequence[str]) -> dict[str, Path]:
+    """The interpreter of each named environment, made where missing: the extra's pins and nothing of ours."""
+    has_uv, uv, _ = nox.virtualenv.find_uv()
+    try:
+        return {
+            name: environment(NOX_DIR / "environments" / name, EXTRAS[name], uv if has_uv else None) for name in names
+        }
+    except SetupError as error:
+        session.error(str(error))
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """The harness with its analysis, and dependency groups."""
+    session.install("-e", ".[report]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+def run_bench(session: nox.Session, names: Sequence[str]) -> None:
+    """One run over the environments, then its report: also after wrong or failed cells, which the report shows."""
+    install(session)
+    pythons = [f"--python={name}={path}" for name, path in interpreters(session, names).items()]
+    try:
+        session.run("twinbench", "run", *pythons, *session.posargs)
+    except nox.command.CommandFailed:
+        with contextlib.suppress(nox.command.CommandFailed):
+            session.run("twinbench", "report")
+        raise
+    session.run("twinbench", "report")
+
+
+def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> None:
+    """pytest with the interpreters as ``TWINBENCH_PYTHON_<NAME>``; tests/conftest.py reads them."""
+    install(session, "test")
+    variables = {
+        f"TWINBENCH_PYTHON_{name.upper().replace('-', '_')}": str(path)
+        for name, path in interpreters(session, names).items()
+    }
+    session.run("pytest", *arguments, *session.posargs, env=variables)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure in all default environments, then report; arguments after -- go to `twinbench run`."""
+    run_bench(session, ENVIRONMENTS)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The project's own tests; arguments after -- go to pytest (--no-frameworks: without any framework)."""
+    run_pytest(session, () if "--no-frameworks" in session.posargs else ENVIRONMENTS)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the report of runs that are there already; arguments after -- go to `twinbench report`."""
+    install(session)
+    session.run("twinbench", "report", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff and mypy --strict over everything."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    folders = [name for name in ("bench", "workloads", "tests", "benchmarks") if any((ROOT / name).rglob("*.py"))]
+    session.run("mypy", *folders, "noxfile.py")
+
+
+def add_sessions(name: str) -> None:
+    """``bench(<name>)`` and ``parity(<name>)``: sessions of their own, so that `bench` can be one run over all."""
+
+    @nox.session(name=f"bench({name})")
+    def bench_one(session: nox.Session) -> None:
+        run_bench(session, [name])
+
+    @nox.session(name=f"parity({name})")
+    def parity_one(session: nox.Session) -> None:
+        run_pytest(session, [name], "--environment", name)
+
+    bench_one.__doc__ = f"Measure in {name} only, then report."
+    parity_one.__doc__ = f"Compare {name}'s outputs with the reference; measures nothing."
+
+
+for _name in ENVIRONMENTS:
+    add_sessions(_name)

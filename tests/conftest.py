@@ -1,0 +1,86 @@
+"""What every test can ask for. The frameworks' interpreters come from outside: nox makes them (see noxfile.py).
+
+A test that needs frameworks takes ``interpreters`` (all of them), or ``environment`` and ``interpreter`` (it then runs
+once per environment); it is marked ``frameworks`` by that. A missing interpreter is a failure, never a silent skip,
+unless the person says ``--no-frameworks``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench import environments
+
+pytest_plugins = ["pytester"]
+
+NEEDS_FRAMEWORKS = {"interpreters", "interpreter", "environment"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The two ways to run less than everything."""
+    group = parser.getgroup("twinbench's own tests")
+    group.addoption("--no-frameworks", action="store_true", help="deselect the tests that need a framework")
+    group.addoption(
+        "--environment",
+        action="append",
+        choices=environments.names(),
+        help="run only the tests of this environment, which need no other (may be given again)",
+    )
+
+
+def chosen(config: pytest.Config) -> Sequence[str]:
+    """The environments that this run of the tests covers."""
+    return config.getoption("--environment") or environments.names()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``environment``: once per environment, unless the test parametrises it itself."""
+    parametrised = any("environment" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize"))
+    if "environment" in metafunc.fixturenames and not parametrised:
+        metafunc.parametrize("environment", chosen(metafunc.config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that need frameworks, and deselect by the two options."""
+    dropped = []
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if names & NEEDS_FRAMEWORKS:
+            item.add_marker("frameworks")
+        needs = item.get_closest_marker("frameworks") is not None
+        # With --environment the other interpreters may be missing: only tests of that one environment can run.
+        of_one = "environment" in names and item.callspec.params.get("environment") in chosen(config)  # type: ignore[attr-defined]
+        if (config.getoption("--no-frameworks") and needs) or (config.getoption("--environment") and not of_one):
+            dropped.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+def interpreter_of(environment: str) -> Path:
+    """The interpreter given for ``environment``; the test fails when there is none."""
+    variable = f"TWINBENCH_PYTHON_{environment.upper().replace('-', '_')}"
+    path = os.environ.get(variable)
+    if not path or not Path(path).is_file():
+        pytest.fail(
+            f"{variable} is {path or 'not set'}: run the tests with `python3 noxfile.py -s tests`, "
+            "or without frameworks: `pytest --no-frameworks`",
+            pytrace=False,
+        )
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def interpreters() -> dict[str, Path]:
+    """Environment -> interpreter, for every default environment."""
+    return {name: interpreter_of(name) for name in environments.names()}
+
+
+@pytest.fixture
+def interpreter(environment: str) -> Path:
+    """The interpreter of the test's ``environment``."""
+    return interpreter_of(environment)
