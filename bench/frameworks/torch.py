@@ -1,0 +1,289 @@
+"""PyTorch: cpu, metal (MPS) and cuda; eager, or torch.compile of the forward pass and the loss."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.errors import Unavailable, Unsupported
+from bench.frameworks.base import Framework, Program, Step
+from bench.workload import Arrays, Config
+
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "amp-fp16": torch.float16,
+    "amp-bf16": torch.bfloat16,
+}
+DEVICE_TYPES = {"cpu": "cpu", "metal": "mps", "cuda": "cuda"}
+#: Initial loss scale of amp-fp16 training, the same in every adapter.
+LOSS_SCALE = 2.0**12
+#: What torch says where a kernel is missing for a dtype or a device.
+LACKS = ("not implemented for", "not currently implemented for", "not supported on", "is not supported by")
+
+
+def numpy_of(tensor: torch.Tensor) -> Any:
+    """On the host first, widened after: MPS has no float64 (METAL.md, rule 10), NumPy has no bfloat16."""
+    host = tensor.detach().cpu()
+    return (host.float() if host.is_floating_point() and host.itemsize < 4 else host).numpy()
+
+
+def smallest(out: Any) -> torch.Tensor:
+    """The smallest tensor of a nest of dicts, lists and tuples."""
+    if isinstance(out, torch.Tensor):
+        return out
+    leaves = out.values() if isinstance(out, dict) else out
+    return min((smallest(leaf) for leaf in leaves), key=torch.Tensor.numel)
+
+
+class TorchProgram(Program):
+    """One cell in PyTorch. ``forward`` is the twin's forward pass, with the loss in training, perhaps compiled."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        twin: ModuleType,
+        model: torch.nn.Module,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        inputs: Arrays,
+    ) -> None:
+        self._device, self._twin, self._precision = device, twin, precision
+        self._dtype = DTYPES[precision]
+        self._amp = precision.startswith("amp-")
+        self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
+        self._initial = {name: value.clone() for name, value in model.state_dict().items()}
+        self._options = optimizer
+        self._inputs = self._place(inputs)
+        self.train = optimizer is not None
+        forward = self._forward_and_loss if self.train else twin.inference
+        self._forward: Callable[..., Any] = torch.compile(forward, dynamic=False) if mode == "compiled" else forward
+        self.step = self._train if self.train else self._infer
+        self.reset()
+
+    def _place(self, inputs: Arrays) -> dict[str, torch.Tensor]:
+        """Floats in the cell's dtype (fp32 under autocast), indices as int64."""
+        wanted = torch.float32 if self._amp else self._dtype
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        return {
+            name: tensor.to(self._device, wanted if tensor.is_floating_point() else torch.int64)
+            for name, tensor in tensors.items()
+        }
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device.type, dtype=self._dtype) if self._amp else nullcontext()
+
+    def _forward_and_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        outputs = self._twin.training(model, inputs)
+        if self._amp:
+            outputs = {name: value.float() for name, value in outputs.items()}
+        loss: torch.Tensor = self._twin.loss(outputs, inputs)
+        return loss
+
+    def _infer(self) -> dict[str, torch.Tensor]:
+        with self._autocast():
+            outputs: dict[str, torch.Tensor] = self._forward(self._model, self._inputs)
+        return outputs
+
+    def _train(self) -> torch.Tensor:
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss: torch.Tensor = self._forward(self._model, self._inputs)
+        if self._scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+        else:
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        return loss.detach()
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Inference mode for inference, so that autograd costs nothing, as its users would have it."""
+        with nullcontext() if self.train else torch.inference_mode():
+            yield
+
+    def reset(self) -> None:
+        with torch.no_grad():
+            for name, value in self._model.state_dict().items():
+                value.copy_(self._initial[name])
+        self._model.train(self.train)
+        if self._options is None:
+            return
+        options = self._options
+        if options["name"] == "sgd":
+            self._optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self._model.parameters(), lr=float(options["lr"]), momentum=float(options["momentum"])
+            )
+        else:
+            betas = (float(options["beta1"]), float(options["beta2"]))
+            self._optimizer = torch.optim.Adam(
+                self._model.parameters(), lr=float(options["lr"]), betas=betas, eps=float(options["eps"])
+            )
+        scaled = self._precision == "amp-fp16"
+        self._scaler = torch.amp.GradScaler(self._device.type, init_scale=LOSS_SCALE) if scaled else None
+
+    def feed(self, inputs: Arrays) -> None:
+        self._inputs = self._place(inputs)
+
+    def evaluate(self, inputs: Arrays) -> Arrays:
+        return {name: numpy_of(value) for name, value in self._plain(self._place(inputs)).items()}
+
+    def _plain(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The twin's inference, never compiled: held-out sets have other shapes than ``step``."""
+        self._model.eval()
+        with torch.inference_mode(), self._autocast():
+            outputs: dict[str, torch.Tensor] = self._twin.inference(self._model, inputs)
+        self._model.train(self.train)
+        return outputs
+
+    def verify(self, inputs: Arrays) -> Arrays:
+        kept, self._inputs = self._inputs, self._place(inputs)
+        self.reset()
+        try:
+            if not self.train:
+                with self.measuring():
+                    return {name: numpy_of(value) for name, value in self._infer().items()}
+            losses = [numpy_of(self._train())]
+            # GradScaler.step has unscaled them in place: these are the timed step's own gradients.
+            found = {f"grad.{name}": numpy_of(value.grad) for name, value in self._model.named_parameters()}
+            losses += [numpy_of(self._train()) for _ in range(4)]
+            return {"loss": losses[0], **found, "losses": np.stack(losses)}
+        finally:
+            self._inputs = kept
+            self.reset()
+
+    def output_dtype(self) -> str:
+        outputs = self._plain(self._inputs)
+        return str(next(iter(outputs.values())).dtype).removeprefix("torch.")
+
+
+class Torch(Framework):
+    """See the module."""
+
+    name = "torch"
+    distributions = ("torch", "numpy")
+    modes = ("eager", "compiled")
+    mode_reasons = {  # noqa: RUF012
+        "xla": "torch compiles with Inductor (mode compiled); XLA needs torch_xla, which has no CPU, Metal or CUDA wheel"
+    }
+
+    def open(self, device: str, threads: int) -> str:
+        torch.set_num_threads(threads)
+        # A TF32 product would be wrong under the name fp32. One switch for CUDA's matmul and oneDNN, one for cuDNN.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        self._device = torch.device(self._device_type(device))
+        try:
+            self._probe()
+        except RuntimeError as error:
+            memory = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+            raise Unavailable("out_of_memory" if memory else "no_device", str(error)) from error
+        return self._device_name()
+
+    def _device_type(self, device: str) -> str:
+        kind = DEVICE_TYPES.get(device)
+        if kind is None:
+            raise Unavailable("no_device", f"torch has no device {device!r}; it has {', '.join(DEVICE_TYPES)}")
+        if kind == "mps":
+            if platform.system() != "Darwin":
+                raise Unavailable("not_darwin", f"MPS needs macOS, this is {platform.system()}")
+            if not torch.backends.mps.is_built():
+                raise Unavailable("not_built", f"torch {torch.__version__} is built without MPS")
+            if not torch.backends.mps.is_available():
+                raise Unavailable("os_too_old", f"torch {torch.__version__} finds no MPS on {platform.mac_ver()[0]}")
+        if kind == "cuda":
+            if torch.version.cuda is None and torch.version.hip is None:
+                raise Unavailable("not_built", f"torch {torch.__version__} is built without CUDA")
+            if not torch.cuda.is_available():
+                raise Unavailable("no_device", "torch.cuda.is_available() is False")
+        return kind
+
+    def _probe(self) -> None:
+        """Allocate, compute, read back, compare: "available" is not "works" (METAL.md, rule 3)."""
+        host = np.arange(16, dtype=np.float32).reshape(4, 4)
+        device = torch.from_numpy(host).to(self._device)
+        if not np.array_equal(numpy_of(device @ device), host @ host):
+            raise Unavailable("wrong_result", f"a 4x4 product on {self._device} differs from NumPy's")
+
+    def _device_name(self) -> str:
+        if self._device.type == "cuda":
+            return str(torch.cuda.get_device_name(self._device))
+        if self._device.type == "mps":
+            # Absent before torch 2.12 or so: feature-test, as METAL.md asks.
+            get_name = getattr(torch.backends.mps, "get_name", None)
+            return str(get_name()) if get_name is not None else f"MPS ({platform.processor()})"
+        return platform.processor() or platform.machine()
+
+    def unsupported(self, error: BaseException) -> str | None:
+        if isinstance(error, NotImplementedError):
+            return str(error)
+        said = isinstance(error, RuntimeError | TypeError) and any(words in str(error) for words in LACKS)
+        return str(error).splitlines()[0] if said else None
+
+    def program(
+        self,
+        twin: ModuleType,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> Program:
+        if mode not in self.modes:
+            raise Unsupported(self.mode_reasons[mode])
+        model = twin.build(config)
+        state = dict(twin.remap(name, value) for name, value in weights.items())
+        model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
+        return TorchProgram(
+            self._device, twin, model, optimizer if phase == "training" else None, precision, mode, inputs
+        )
+
+    def matmul(self, a: Any, b: Any, precision: str) -> Step:
+        amp = precision.startswith("amp-")
+        left, right = (
+            torch.from_numpy(np.ascontiguousarray(host)).to(self._device, None if amp else DTYPES[precision])
+            for host in (a, b)
+        )
+
+        def step() -> torch.Tensor:
+            with torch.inference_mode():
+                if not amp:
+                    return left @ right
+                with torch.autocast(self._device.type, dtype=DTYPES[precision]):
+                    return left @ right
+
+        return step
+
+    def copy(self, nbytes: int) -> Step:
+        source = torch.ones(nbytes // 4, dtype=torch.float32, device=self._device)
+        target = torch.empty_like(source)
+        return lambda: target.copy_(source)
+
+    def barrier(self, out: Any) -> None:
+        # On a CPU every call of torch returns after its work.
+        if self._device.type == "mps":
+            torch.mps.synchronize()
+        elif self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def host_read(self, out: Any) -> float:
+        leaf = smallest(out)
+        return float(leaf[(0,) * leaf.ndim].item())
+
+    def to_numpy(self, out: Any) -> Any:
+        return numpy_of(out)
+
+    def dtype_name(self, out: Any) -> str:
+        return str(out.dtype).removeprefix("torch.")

@@ -1,0 +1,119 @@
+"""Effective precision: what a matrix product at a precision really does, measured. NumPy only.
+
+A dtype's name proves nothing (METAL.md, rule 9): fp32 products run as TF32 on some GPUs, fp16 ones accumulate in fp16
+on some, a plugin casts large fp32 products to fp16, an autocast that was refused computes in fp32. Three products tell
+them apart: one of random operands (size of the rounding error), one that overflows fp16 on its way in or out (range),
+one whose partial sums overflow fp16 while its result does not (accumulation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.frameworks.base import Framework
+
+Array = np.ndarray[Any, Any]
+
+ROWS, DEPTH = 64, 512
+#: Largest relative L2 error of the random product by class, and why. Unit roundoff u: each operand is rounded once
+#: (relative error u/sqrt 3 rms at worst), so is the result; products of zero-mean numbers add like a random walk, so
+#: the depth cancels out and the whole lies near u. fp32: u = 6e-8, and accumulation adds a factor sqrt(K) at most.
+FP32_BELOW = 1e-5
+#: fp16 and TF32 both keep 11 significant bits, u = 4.9e-4; measured 3e-4 to 4e-4. Above 1e-4 to leave a gap to fp32.
+ELEVEN_BITS = (1e-4, 1.2e-3)
+#: bf16 keeps 8 significant bits, u = 3.9e-3; measured 2.4e-3 to 2.9e-3.
+EIGHT_BITS = (1.2e-3, 2e-2)
+#: fp16 with fp16 partial sums: u sqrt(K) and more, for each of K additions is rounded.
+FP16_ACCUMULATE_BELOW = 5e-2
+
+#: The label that each precision's word promises.
+EXPECTED = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "amp-fp16": "fp16", "amp-bf16": "bf16"}
+
+
+def probe_operands() -> tuple[Array, Array]:
+    """Random float32 operands (64, 512) and (512, 64) in [-1, 1), full 24-bit mantissas, from the frozen stream."""
+    stream = np.random.RandomState(20261122)
+    a, b = (2.0 * stream.random_sample(shape) - 1.0 for shape in ((ROWS, DEPTH), (DEPTH, ROWS)))
+    return a.astype(np.float32), b.astype(np.float32)
+
+
+def range_operands() -> tuple[Array, Array]:
+    """Row 0: 300 * 300, beyond fp16's largest number on its way out. Row 1: 70,000 * 1/2, beyond it on its way in."""
+    a, b = np.zeros((ROWS, DEPTH), np.float32), np.zeros((DEPTH, ROWS), np.float32)
+    a[0, 0], b[0, :] = 300.0, 300.0
+    a[1, 1], b[1, :] = 70_000.0, 0.5
+    return a, b
+
+
+def accumulate_operands() -> tuple[Array, Array]:
+    """Every result is 40,000, which fp16 holds; partial sums in order of depth reach 256 * 40,000, which it does not.
+
+    All terms of the first half are +40,000 and all but one of the other half -40,000, so that vectorised and split
+    sums overflow as well as sequential ones.
+    """
+    a, b = np.full((ROWS, DEPTH), 200.0, np.float32), np.full((DEPTH, ROWS), 200.0, np.float32)
+    a[:, DEPTH // 2 :] = -200.0
+    a[:, -1] = 0.0
+    return a, b
+
+
+def exact_product(a: Array, b: Array) -> Array:
+    """a @ b in float64."""
+    return a.astype(np.float64) @ b.astype(np.float64)
+
+
+def gemm_error(product: Array, exact: Array) -> float | None:
+    """Relative L2 error; None when the product is not finite or has another shape."""
+    if product.shape != exact.shape or not np.isfinite(product).all():
+        return None
+    return float(np.linalg.norm(product.astype(np.float64) - exact) / np.linalg.norm(exact))
+
+
+def classify(product: Array, exact: Array, range_product: Array, accumulate_product: Array) -> str:
+    """``fp32``, ``tf32``, ``fp16``, ``fp16-accumulate`` or ``bf16``; ``unknown`` when the measurements fit none.
+
+    ``range_product`` and ``accumulate_product`` are the products of the operands of those names.
+    """
+    error = gemm_error(product, exact)
+    if error is None:
+        return "unknown"
+    overflows = not np.isfinite(range_product[:2]).all()
+    if overflows:
+        if ELEVEN_BITS[0] <= error < ELEVEN_BITS[1] and np.isfinite(accumulate_product).all():
+            return "fp16"
+        narrow = not np.isfinite(accumulate_product).all()
+        return "fp16-accumulate" if narrow and ELEVEN_BITS[0] <= error < FP16_ACCUMULATE_BELOW else "unknown"
+    if error < FP32_BELOW:
+        return "fp32"
+    if ELEVEN_BITS[0] <= error < ELEVEN_BITS[1]:
+        return "tf32"
+    return "bf16" if EIGHT_BITS[0] <= error < EIGHT_BITS[1] else "unknown"
+
+
+def acceptable(label: str, precision: str) -> bool:
+    """Whether the measured class is what the cell's word promises; fp16 may accumulate in fp16, and says so."""
+    expected = EXPECTED[precision]
+    return label == expected or (expected == "fp16" and label == "fp16-accumulate")
+
+
+def measure(framework: Framework, precision: str) -> dict[str, Any]:
+    """Run the three products through the framework's own mechanism of ``precision``.
+
+    Returns ``label``, ``expected``, ``gemm_error`` (None when not finite) and ``output_dtype``.
+    """
+    products: list[Array] = []
+    output_dtype = ""
+    for a, b in (probe_operands(), range_operands(), accumulate_operands()):
+        out = framework.matmul(a, b, precision)()
+        framework.barrier(out)
+        output_dtype = framework.dtype_name(out)
+        products.append(np.asarray(framework.to_numpy(out)))
+    exact = exact_product(*probe_operands())
+    return {
+        "label": classify(products[0], exact, products[1], products[2]),
+        "expected": EXPECTED[precision],
+        "gemm_error": gemm_error(products[0], exact),
+        "output_dtype": output_dtype,
+    }
