@@ -1,0 +1,268 @@
+"""Comparisons: duets (workers alive at once) and stored runs; records or summaries in, verdicts out. Pure.
+
+What a verdict means, and how it is reached, is in ``bench/verdict.py``; this room finds the pairs and their ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bench.cell import Cell
+from bench.record import Fingerprint, Measured, Measurement, Record
+from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
+from bench.summary import CellSummary, process_sample
+from bench.verdict import ALPHA as ALPHA
+from bench.verdict import LOOKS as LOOKS
+from bench.verdict import MARGIN as MARGIN
+from bench.verdict import Comparison as Comparison
+from bench.verdict import Verdict as Verdict
+from bench.verdict import aa_floor as aa_floor
+from bench.verdict import corrected, mean_of, word_of
+from bench.verdict import decide as decide
+from bench.verdict import refusal as refusal
+
+#: Fewer blocks than this decide nothing: with two the t interval is a lottery.
+FEWEST_BLOCKS = 3
+#: Standard deviation of log time between sessions of one machine, beyond that of the processes within: from the
+#: recorded noise (480 processes in sessions of five, ``benchmarks/noise_replay.py``), a bad machine. Give your own.
+BETWEEN_SESSION_SD = 0.22
+#: Single-threaded work takes no more CPU time than wall time; a tenth is left for helper threads and rounding.
+ONE_THREAD_CPU_SHARE = 1.1
+
+
+@dataclass(frozen=True)
+class RunsCompared:
+    """Two stored runs: a comparison for each cell of both; ``mean`` lists the cells it leaves out, with the reason."""
+
+    comparisons: tuple[Comparison, ...]
+    mean: GeometricMean
+
+
+def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> float:
+    """log(speed of B / speed of A) of one block: the median over rounds of the bursts that ran next to each other.
+
+    Speed is items per second, so that batches of different size compare. ``clock`` is ``wall`` or ``cpu``.
+
+    Raises:
+        ValueError: a side has no burst, or one without time.
+    """
+    return _median_log_ratio(_item_ns(a, clock), _item_ns(b, clock))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What a comparison needs of one record: the time of one item in each burst, in ns, by clock; none if unusable."""
+
+    cell: Cell
+    process: int
+    outcome: str
+    reason: str
+    item_ns: Mapping[str, Floats] = field(default_factory=dict)
+    one_thread: bool = False
+
+
+@dataclass
+class _Pair:
+    """All blocks of one pair of cells; in each, side A and side B."""
+
+    blocks: list[tuple[_Side, _Side]] = field(default_factory=list)
+
+
+def compare_duets(
+    records: Iterable[Record],
+    margin: float = MARGIN,
+    looks: tuple[int, ...] = LOOKS,
+    clock: str = "auto",
+    across: AbstractSet[str] = frozenset(),
+) -> list[Comparison]:
+    """One comparison for each pair of cells that shared blocks, in the order of first sight.
+
+    A is the cell whose record came first; a cell against itself is told apart by the number of the process. ``clock``:
+    ``wall``, ``cpu``, or ``auto``: CPU time where both sides are single-threaded CPU work, because there it means the
+    same and is less noisy. Where the records hold A/A blocks of either cell, their floor replaces a smaller margin.
+    Words are corrected for the number of comparisons (Benjamini-Hochberg).
+    """
+    pairs, fingerprints = _pairs(records)
+    floors = {
+        a: aa_floor(_logs(pair, _clock(pair, clock)))
+        for (a, b), pair in pairs.items()
+        if a == b and len(_usable(pair)) >= looks[0]
+    }
+    found = []
+    for (a, b), pair in pairs.items():
+        floor = 0.0 if a == b else max(floors.get(a, 0.0), floors.get(b, 0.0))
+        refused = refusal(fingerprints[a], fingerprints[b], across | _implied(a, b))
+        found.append(_duet(a, b, pair, margin, floor, looks, clock, refused))
+    return corrected(found)
+
+
+def _implied(a: Cell, b: Cell) -> AbstractSet[str]:
+    """Cells that do different work are compared across their inputs and weights."""
+    return frozenset() if a.work == b.work else frozenset({"weights_sha256", "inputs_sha256"})
+
+
+def _duet(
+    a: Cell,
+    b: Cell,
+    pair: _Pair,
+    margin: float,
+    floor: float,
+    looks: tuple[int, ...],
+    clock: str,
+    refused: list[str],
+) -> Comparison:
+    kind = "duet-aa" if a == b else "duet"
+    notes = _losses(pair)
+    wrong = [side.reason for sides in pair.blocks for side in sides if side.outcome == "wrong"]
+    usable = _usable(pair)
+    if refused or wrong or not usable:
+        why = "; ".join(refused) or (f"wrong: {wrong[0]}" if wrong else "no block has both sides")
+        return Comparison(a, b, kind, Verdict("inconclusive", None, 0, None, why), notes)
+    if floor > margin:
+        margin = floor
+        notes = (*notes, f"margin raised to the A/A floor of {floor:.1%}")
+    chosen = _clock(pair, clock)
+    wall = _verdict(_logs(pair, "wall"), margin, looks)
+    verdict = wall if chosen == "wall" else _verdict(_logs(pair, "cpu"), margin, looks)
+    if {verdict.word, wall.word} == {"faster", "slower"}:
+        verdict = replace(verdict, word="inconclusive", detail="CPU time and wall time contradict each other")
+    return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio)
+
+
+def _verdict(logs: Floats, margin: float, looks: tuple[int, ...]) -> Verdict:
+    """``decide``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
+    if FEWEST_BLOCKS <= logs.size < looks[0]:
+        return decide(logs, margin, (int(logs.size),), pocock_level(looks, ALPHA))
+    return decide(logs, margin, looks)
+
+
+def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], dict[Cell, Fingerprint]]:
+    """Records by pair of cells and block; only the numbers of a record are kept."""
+    blocks: dict[tuple[str, str], list[_Side]] = {}
+    fingerprints: dict[Cell, Fingerprint] = {}
+    for record in records:
+        side = _side(record)
+        blocks.setdefault((record.run, record.block), []).append(side)
+        fingerprints.setdefault(record.cell, record.fingerprint)
+    pairs: dict[tuple[Cell, Cell], _Pair] = {}
+    for sides in blocks.values():
+        for index, first in enumerate(sides):
+            for second in sides[index + 1 :]:
+                one, other = first, second
+                if one.cell == other.cell:
+                    one, other = sorted((one, other), key=lambda side: side.process)
+                elif (other.cell, one.cell) in pairs:
+                    one, other = other, one
+                pairs.setdefault((one.cell, other.cell), _Pair()).blocks.append((one, other))
+    return pairs, fingerprints
+
+
+def _side(record: Record) -> _Side:
+    sample = process_sample(record)
+    measurement = record.measurement if isinstance(record.outcome, Measured) and sample.plausible else None
+    usable = measurement is not None and sample.rate is not None
+    outcome = sample.outcome if usable or sample.outcome != "measured" else "implausible"
+    reason = sample.reason or (", ".join(sample.labels) if outcome == "implausible" else "")
+    if measurement is None or not usable:
+        return _Side(record.cell, record.process, outcome, reason)
+    wall_ns, cpu_ns = sum(measurement.bursts.wall_ns), sum(measurement.bursts.cpu_ns)
+    clocks = ("wall",) if sample.cpu_rate is None else ("wall", "cpu")
+    return _Side(
+        cell=record.cell,
+        process=record.process,
+        outcome=outcome,
+        reason=reason,
+        item_ns={clock: _item_ns(measurement, clock) for clock in clocks},
+        one_thread=record.cell.device == "cpu"
+        and record.fingerprint.threads == 1
+        and cpu_ns <= ONE_THREAD_CPU_SHARE * wall_ns,
+    )
+
+
+def _item_ns(measurement: Measurement, clock: str) -> Floats:
+    times = {"wall": measurement.bursts.wall_ns, "cpu": measurement.bursts.cpu_ns}[clock]
+    return per_iteration(times, measurement.bursts.iterations) / measurement.items_per_iteration
+
+
+def _median_log_ratio(a_ns: Floats, b_ns: Floats) -> float:
+    rounds = min(a_ns.size, b_ns.size)
+    return float(np.median(np.log(a_ns[:rounds] / b_ns[:rounds])))
+
+
+def _usable(pair: _Pair) -> list[tuple[_Side, _Side]]:
+    return [(a, b) for a, b in pair.blocks if a.item_ns and b.item_ns]
+
+
+def _clock(pair: _Pair, asked: str) -> str:
+    """The clock of the verdict. CPU time of several threads is no measure of speed, so ``auto`` asks for one."""
+    sides = [side for sides in _usable(pair) for side in sides]
+    if asked == "wall" or any("cpu" not in side.item_ns for side in sides):
+        return "wall"
+    if asked == "cpu":
+        return "cpu" if all(side.cell.device == "cpu" for side in sides) else "wall"
+    return "cpu" if all(side.one_thread for side in sides) else "wall"
+
+
+def _logs(pair: _Pair, clock: str) -> Floats:
+    return np.array([_median_log_ratio(a.item_ns[clock], b.item_ns[clock]) for a, b in _usable(pair)])
+
+
+def _losses(pair: _Pair) -> tuple[str, ...]:
+    """Blocks without both sides, by reason."""
+    lost: dict[str, int] = {}
+    for sides in pair.blocks:
+        missing = next((side for side in sides if not side.item_ns), None)
+        if missing is not None:
+            reason = f"{missing.outcome}: {missing.reason}" if missing.reason else missing.outcome
+            lost[reason] = lost.get(reason, 0) + 1
+    return tuple(f"{count} of {len(pair.blocks)} blocks left out: {reason}" for reason, count in lost.items())
+
+
+def compare_runs(
+    a: Sequence[CellSummary],
+    b: Sequence[CellSummary],
+    margin: float = MARGIN,
+    between_session_sd: float = BETWEEN_SESSION_SD,
+    across: AbstractSet[str] = frozenset(),
+) -> RunsCompared:
+    """Two stored runs, cell by cell, advisory: the machine may have changed between them in ways nobody recorded.
+
+    Welch's t on log process medians, with the between-session variance added once for each run.
+    """
+    ones, others = {row.cell: row for row in a}, {row.cell: row for row in b}
+    both = [cell for cell in ones if cell in others]
+    found = corrected([_stored(ones[cell], others[cell], margin, between_session_sd, across) for cell in both])
+    missing = {cell: "in A only" for cell in ones if cell not in others}
+    missing |= {cell: "in B only" for cell in others if cell not in ones}
+    return RunsCompared(tuple(found), mean_of(found, missing))
+
+
+def _stored(
+    a: CellSummary, b: CellSummary, margin: float, between_session_sd: float, across: AbstractSet[str]
+) -> Comparison:
+    notes = ("advisory: stored runs, compared across sessions",)
+    refused = refusal(a.fingerprint, b.fingerprint, across) if a.fingerprint and b.fingerprint else []
+    precisions = [row.effective_precision for row in (a, b)]
+    if "precision" not in across and None not in precisions and precisions[0] != precisions[1]:
+        refused.append(f"effective precision differs: {precisions[0]} against {precisions[1]}")
+    lacking = [f"{name} {row.outcome}: {row.reason}" for name, row in (("A", a), ("B", b)) if not row.rates]
+    if refused or lacking:
+        verdict = Verdict("inconclusive", None, 0, None, "; ".join(refused + lacking))
+        return Comparison(a.cell, b.cell, "stored", verdict, notes)
+    sample = welch(log_sample(a.rates), log_sample(b.rates), 2 * between_session_sd**2)
+    ratio = interval_of(sample, 1 - ALPHA)
+    word = word_of(ratio, margin)
+    sides = f"{len(a.rates)} and {len(b.rates)} processes"
+    if sample.df == 0:
+        detail = f"{sides}: one process gives no interval"
+    elif word == "inconclusive":
+        detail = f"{sides}; the interval crosses ±{margin:.1%}; run both as a duet to tell"
+    else:
+        detail = f"{sides}; the whole interval lies {'within' if word == 'same' else 'beyond'} ±{margin:.1%}"
+    p_value = beyond_p(sample, math.log1p(margin)) if sample.df > 0 else None
+    return Comparison(a.cell, b.cell, "stored", Verdict(word, ratio, 0, p_value, detail), notes, "wall", ratio)

@@ -1,0 +1,214 @@
+"""Verdicts: an interval against a margin, with sequential looks, corrected for the number of cells. Pure.
+
+A ratio is the speed of B relative to A: above 1, B is faster. ``faster`` and ``slower`` need the whole interval beyond
+the margin, ``same`` needs it inside; anything else is ``inconclusive``, with what it would take to tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from bench.cell import Cell
+from bench.record import Fingerprint
+from bench.stats import (
+    Floats,
+    GeometricMean,
+    Interval,
+    beyond_p,
+    checked_logs,
+    geometric_mean,
+    interval_of,
+    pocock_level,
+    sample_of_logs,
+    sequential_p,
+    t_quantile,
+)
+
+#: Blocks after which a duet is looked at; each look doubles the data.
+LOOKS = (8, 16, 32)
+#: Differences below this are not worth a verdict, and are within what code layout alone does to a program.
+MARGIN = 0.03
+#: Probability of a wrong ``faster`` or ``slower`` over all looks, and the false-discovery rate over cells.
+ALPHA = 0.05
+#: Environment variables that change the effective precision behind the cell's back.
+PRECISION_VARIABLES = (
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_METALLIB_GEMM_TRUE_F32",
+    "MLX_ENABLE_TF32",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``word``: faster, slower, same or inconclusive. ``ratio`` is None where nothing could be compared at all.
+
+    ``ratio`` has the confidence of one look. ``p_value`` is that of an effect beyond the margin, over all looks.
+    """
+
+    word: str
+    ratio: Interval | None
+    blocks: int
+    p_value: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two cells and the verdict. ``kind``: ``duet``, ``duet-aa`` (a cell against itself) or ``stored``.
+
+    ``clock`` says what the verdict rests on, ``wall`` or ``cpu``; ``wall`` is the ratio of wall times, the headline.
+    """
+
+    cell_a: Cell
+    cell_b: Cell
+    kind: str
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+    clock: str = "wall"
+    wall: Interval | None = None
+
+
+def decide(
+    log_ratios: Sequence[float] | Floats,
+    margin: float = MARGIN,
+    looks: tuple[int, ...] = LOOKS,
+    level: float | None = None,
+) -> Verdict:
+    """The verdict on one log-ratio a block, ``log(speed of B / speed of A)``.
+
+    Looks at the first 8, 16 and 32 blocks, as far as they are there, and stops at the first that tells; so calling it
+    again with more blocks never turns a verdict round. ``level`` is the two-sided level of each look, by default
+    Pocock's for ``looks``.
+
+    Raises:
+        ValueError: no blocks, one that is not finite, or a negative margin.
+    """
+    logs = checked_logs(log_ratios)
+    if not margin >= 0:
+        raise ValueError(f"margin is {margin}; it must not be negative")
+    band = math.log1p(margin)
+    level = pocock_level(looks, ALPHA) if level is None else level
+    smallest = 1.0
+    done = [look for look in looks if look <= logs.size]
+    for number, look in enumerate(done, start=1):
+        sample = sample_of_logs(logs[:look])
+        smallest = min(smallest, beyond_p(sample, band))
+        ratio = interval_of(sample, 1 - level)
+        word = word_of(ratio, margin)
+        if word != "inconclusive":
+            where = "lies within" if word == "same" else "lies beyond"
+            detail = f"the whole interval {where} ±{margin:.1%} after {look} blocks"
+            return Verdict(word, ratio, look, sequential_p(smallest, looks[:number]), detail)
+    sample = sample_of_logs(logs)
+    p_value = sequential_p(smallest, looks[: len(done)]) if done else None
+    detail = what_it_takes(logs, band, level, looks)
+    return Verdict("inconclusive", interval_of(sample, 1 - level), int(logs.size), p_value, detail)
+
+
+def word_of(ratio: Interval, margin: float) -> str:
+    """The word for an interval against the band from 1 / (1 + margin) to 1 + margin."""
+    if ratio.low is None or ratio.high is None:
+        return "inconclusive"
+    if ratio.low > 1 + margin:
+        return "faster"
+    if ratio.high < 1 / (1 + margin):
+        return "slower"
+    return "same" if 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin else "inconclusive"
+
+
+def what_it_takes(logs: Floats, band: float, level: float, looks: tuple[int, ...] = LOOKS) -> str:
+    """For people: the smallest effect that these blocks would have shown, and how many more it would take to tell.
+
+    Both are for a chance of four in five, with the scatter seen so far; rough, as scatter from few blocks is.
+    """
+    if logs.size < 2:
+        return f"one block gives no interval; the first look is after {looks[0]} blocks"
+    power = 0.8416  # normal quantile of 0.8
+    sd = float(logs.std(ddof=1))
+    reach = t_quantile(1 - level / 2, logs.size - 1) + power
+    visible = math.expm1(min(band + reach * sd / math.sqrt(logs.size), 50.0))
+    text = f"an effect below {visible:.1%} would not have shown in {logs.size} blocks"
+    gap = abs(abs(float(logs.mean())) - band)
+    if sd == 0 or gap < sd / 100:
+        return f"{text}; the ratio lies on the edge of the margin, more blocks will hardly tell"
+    needed = math.ceil(((t_quantile(1 - level / 2, 30) + power) * sd / gap) ** 2)
+    more = max(needed, looks[0], logs.size + 1) - int(logs.size)
+    return f"{text}; about {more} more block{'s' if more > 1 else ''} would tell"
+
+
+def aa_floor(log_ratios: Sequence[float] | Floats, confidence: float = 0.95) -> float:
+    """The margin below which this machine tells a cell from itself: the farther end of the A/A interval, as a share."""
+    ratio = interval_of(sample_of_logs(checked_logs(log_ratios)), confidence)
+    if ratio.low is None or ratio.high is None:
+        raise ValueError("an A/A floor needs two blocks or more, got 1")
+    return max(ratio.high, 1 / ratio.low) - 1
+
+
+def refusal(a: Fingerprint, b: Fingerprint, across: AbstractSet[str] = frozenset()) -> list[str]:
+    """Facts that must agree and do not, each with both values; ``across`` names those that are compared on purpose.
+
+    A fact that is unknown on a side proves nothing and refuses nothing.
+    """
+    facts_a, facts_b = _facts(a), _facts(b)
+    return [
+        f"{name} differs: {facts_a[name]} against {facts_b[name]}"
+        for name in facts_a
+        if name not in across
+        and facts_a[name] is not None
+        and facts_b[name] is not None
+        and facts_a[name] != facts_b[name]
+    ]
+
+
+def _facts(fingerprint: Fingerprint) -> dict[str, object]:
+    """The facts of METAL.md's rule 15 that are no words of a cell; versions are what runs are compared for."""
+    facts: dict[str, object] = {
+        key: fingerprint.machine.get(key)
+        for key in ("chip", "physical_cores", "usable_cores", "gpu", "gpu_cores", "translated")
+    }
+    facts |= {key: fingerprint.power.get(key) for key in ("ac", "low_power_mode", "governor")}
+    facts["threads"] = fingerprint.threads
+    facts["weights_sha256"] = fingerprint.weights_sha256
+    facts["inputs_sha256"] = fingerprint.inputs_sha256
+    # A switch that is not set counts as such: set against unset is a difference.
+    facts |= {name: fingerprint.variables.get(name, "unset") for name in PRECISION_VARIABLES}
+    return facts
+
+
+def corrected(comparisons: Sequence[Comparison], rate: float = ALPHA) -> list[Comparison]:
+    """Benjamini-Hochberg over the comparisons: a word that does not survive their number becomes ``inconclusive``.
+
+    Only ``faster`` and ``slower`` claim an effect; every comparison with a p value counts towards the number.
+    """
+    from scipy.stats import false_discovery_control
+
+    tested = [index for index, one in enumerate(comparisons) if one.verdict.p_value is not None]
+    result = list(comparisons)
+    if len(tested) < 2:
+        return result
+    adjusted = false_discovery_control([comparisons[index].verdict.p_value for index in tested])
+    for index, p_value in zip(tested, adjusted, strict=True):
+        verdict = comparisons[index].verdict
+        if verdict.word in ("faster", "slower") and p_value > rate:
+            detail = f"{verdict.word} alone, but not among {len(tested)} comparisons (adjusted p {p_value:.2g})"
+            result[index] = replace(comparisons[index], verdict=replace(verdict, word="inconclusive", detail=detail))
+    return result
+
+
+def mean_of(comparisons: Sequence[Comparison], missing: Mapping[Cell, str] | None = None) -> GeometricMean:
+    """Geometric mean of the ratios; left out are ``missing`` and what has no ratio, each with its reason.
+
+    Keys are (cell A, cell B) for comparisons and the cell itself for ``missing``.
+    """
+    ratios: dict[Hashable, float | None] = {
+        (one.cell_a, one.cell_b): one.verdict.ratio.estimate if one.verdict.ratio else None for one in comparisons
+    }
+    reasons: dict[Hashable, str] = {(one.cell_a, one.cell_b): one.verdict.detail for one in comparisons}
+    mean = geometric_mean(ratios)
+    excluded = tuple((key, reasons[key]) for key, _ in mean.excluded)
+    return replace(mean, excluded=excluded + tuple((missing or {}).items()))
