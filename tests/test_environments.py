@@ -1,0 +1,175 @@
+"""Environments, devices and the variables of a child: pure functions, plus the claims about thread pools, tried out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench import environments
+from bench.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+#: One second of work on all threads that the framework takes; prints CPU seconds over wall seconds.
+BUSY = {
+    "torch": "import torch; a = torch.ones(700, 700); f = lambda: (a @ a).sum().item()",
+    "tensorflow": "import tensorflow as tf; a = tf.ones((700, 700)); f = lambda: tf.matmul(a, a).numpy()",
+    "jax": "import jax; a = jax.numpy.ones((700, 700)); g = jax.jit(jax.numpy.dot); f = lambda: g(a, a).item(0)",
+}
+MEASURE = """
+import json, time
+for _ in range(3): f()
+wall, cpu = time.perf_counter(), time.process_time()
+while time.perf_counter() - wall < 1.0: f()
+print(json.dumps((time.process_time() - cpu) / (time.perf_counter() - wall)))
+"""
+
+
+def test_defaults_are_pyprojects() -> None:
+    """noxfile and harness list the same environments; each has exact pins and nothing of the harness."""
+    assert environments.names() == PYPROJECT["tool"]["twinbench"]["environments"]
+    for name in environments.names():
+        pins = PYPROJECT["project"]["optional-dependencies"][name]
+        assert all("==" in pin for pin in pins)
+        assert not any(pin.startswith(("msgspec", "typer", "rich", "psutil")) for pin in pins)
+        assert any(pin.startswith("numpy==") for pin in pins)
+
+
+def test_every_behaviour_is_a_hidden_environment() -> None:
+    """The saboteurs can be asked for by name and are never offered."""
+    for behaviour in environments.FAKE_BEHAVIOURS:
+        environment = environments.get(f"fake-{behaviour}")
+        assert environment.behaviour == behaviour
+        assert environment.hidden
+        assert environment.framework == "fake"
+    assert environments.get("fake").behaviour is None
+    assert environments.get("torch").behaviour is None
+    assert not any(name.startswith("fake") for name in environments.names())
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("tensorflwo", "tensorflow"), ("fake-wrnog", "fake-wrong")])
+def test_unknown_environment_names_the_nearest(wrong: str, near: str) -> None:
+    """A typing error is a usage error with the word that was meant."""
+    with pytest.raises(UsageError, match=f"did you mean '{near}'"):
+        environments.get(wrong)
+
+
+def test_hidden_environments_are_not_offered() -> None:
+    """A message about an unknown word lists what people can use."""
+    with pytest.raises(UsageError) as caught:
+        environments.get("pytorch")
+    assert "fake" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "files", "devices"),
+    [
+        ("linux", "x86_64", (), ["cpu"]),
+        ("linux", "x86_64", ("/dev/nvidia0",), ["cpu", "cuda"]),
+        ("linux", "aarch64", ("/dev/nvidiactl",), ["cpu", "cuda"]),
+        ("darwin", "arm64", (), ["cpu", "metal"]),
+        ("darwin", "x86_64", (), ["cpu"]),
+    ],
+)
+def test_default_devices(system: str, machine: str, files: tuple[str, ...], devices: list[str]) -> None:
+    """What a machine may have, from what can be seen without a framework."""
+    assert environments.default_devices(system, machine, lambda path: path in files) == devices
+
+
+def test_available_devices() -> None:
+    """The environment's order, only what is here; the scripted framework's devices are always there."""
+    torch, jax, fake = (environments.get(name) for name in ("torch", "jax", "fake-wrong"))
+    assert environments.available_devices(torch, ["cpu", "metal"]) == ["cpu", "metal"]
+    assert environments.available_devices(jax, ["cpu", "metal"]) == ["cpu"]
+    assert environments.available_devices(fake, ["cpu"]) == ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("name", list(environments.ENVIRONMENTS))
+@pytest.mark.parametrize("threads", [1, 7])
+def test_variables_hold_the_thread_count(name: str, threads: int) -> None:
+    """Every environment gets the same count under every name; all values are text, as a process needs."""
+    found = environments.variables(environments.get(name), "cpu", threads)
+    counts = [value for key, value in found.items() if "THREADS" in key and "INTEROP" not in key]
+    assert counts
+    assert set(counts) == {str(threads)}
+    assert all(isinstance(value, str) for value in found.values())
+
+
+def test_variables_keep_the_cpu_off_the_gpu() -> None:
+    """A CPU cell sees no CUDA device, a CUDA cell does, and JAX is told its platform in words."""
+    for name in ("torch", "tensorflow", "jax"):
+        environment = environments.get(name)
+        assert environments.variables(environment, "cpu", 2)["CUDA_VISIBLE_DEVICES"] == ""
+        assert "CUDA_VISIBLE_DEVICES" not in environments.variables(environment, "cuda", 2)
+    assert environments.variables(environments.get("jax"), "cpu", 2)["JAX_PLATFORMS"] == "cpu"
+    assert environments.variables(environments.get("jax"), "cuda", 2)["JAX_PLATFORMS"] == "cuda,cpu"
+    assert environments.variables(environments.get("torch"), "metal", 2)["PYTORCH_ENABLE_MPS_FALLBACK"] == "0"
+
+
+PARENT = {
+    "PATH": "/usr/bin",
+    "HOME": "/home/somebody",
+    "LC_ALL": "C.UTF-8",
+    "DYLD_LIBRARY_PATH": "/opt/lib",
+    "VIRTUAL_ENV": "/home/somebody/.venv",
+    "PYTHONPATH": "/home/somebody/lib",
+    "PYTHONHOME": "/usr",
+    "AWS_REGION": "mars",
+    "TF_VAR_db": "hidden",
+    "TF_CLI_CONFIG_FILE": "/home/somebody/.terraformrc",
+    "TORCH_HUB_TOKEN": "hidden",
+    "PYTORCH_MPS_PREFER_METAL": "1",
+    "OMP_NUM_THREADS": "64",
+    "XLA_FLAGS": "--xla_dump_to=/tmp/x",
+}
+
+
+def test_child_environment_is_an_allow_list() -> None:
+    """Inherited by name or prefix, never Terraform's or a secret; ours win."""
+    child = environments.child_environment(PARENT, environments.get("torch"), "cpu", 3)
+    for name in ("PATH", "HOME", "LC_ALL", "DYLD_LIBRARY_PATH", "PYTORCH_MPS_PREFER_METAL", "XLA_FLAGS"):
+        assert child[name] == PARENT[name]
+    ours = environments.variables(environments.get("torch"), "cpu", 3)
+    assert child["OMP_NUM_THREADS"] == "3"
+    assert set(child) - set(ours) <= set(PARENT)
+    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "AWS_REGION", "TF_VAR_db", "TORCH_HUB_TOKEN"):
+        assert name not in child
+    assert "TF_CLI_CONFIG_FILE" not in child
+
+
+def test_recorded_is_what_changes_figures() -> None:
+    """Not the person's folders; also not a secret that reached a child in another way."""
+    child = environments.child_environment(PARENT, environments.get("jax"), "cpu", 3)
+    found = environments.recorded(child | {"TF_VAR_db": "hidden", "MLX_API_KEY": "hidden"})
+    assert found.items() >= environments.variables(environments.get("jax"), "cpu", 3).items()
+    assert found["XLA_FLAGS"] == PARENT["XLA_FLAGS"]
+    assert "hidden" not in found.values()
+    assert not {"PATH", "HOME", "LC_ALL", "DYLD_LIBRARY_PATH"} & set(found)
+
+
+def busy_cores(interpreter: Path, environment: str, variables: dict[str, str]) -> float:
+    """Cores that a matrix product keeps busy under ``variables``."""
+    done = subprocess.run(
+        [interpreter, "-I", "-c", BUSY[environment] + MEASURE],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_one_thread_is_one_thread(environment: str, interpreter: Path) -> None:
+    """With threads=1 the framework keeps no second core busy: CPU time cannot exceed wall time by more than overheads.
+
+    Says nothing about speed: a busy machine only makes the ratio smaller.
+    """
+    variables = environments.variables(environments.get(environment), "cpu", 1)
+    assert busy_cores(interpreter, environment, variables) < 1.15
