@@ -120,7 +120,7 @@ def cpu_twin(summary: CellSummary, by_cell: Mapping[Cell, CellSummary]) -> CellS
 
 @dataclass(frozen=True)
 class Acceleration:
-    """Accelerators over CPUs. ``gain`` is the geometric mean of ``pairs`` ratios; ``excluded`` says who is not in it."""
+    """Accelerators over CPUs. ``gain`` is the geometric mean of ``pairs`` ratios; ``excluded``: who is not in it."""
 
     device: str
     gain: float

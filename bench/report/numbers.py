@@ -54,7 +54,7 @@ def significant(value: float, digits: int) -> str:
 
 
 def supported_decimals(interval: Interval) -> int:
-    """Decimals that the interval supports: the last one shown is the leading digit of the half-width. May be negative."""
+    """Decimals that the interval supports: the last one shown is the first of the half-width. May be negative."""
     width = relative_half_width(interval)
     if width is None:
         return BLIND_DIGITS - 1 - math.floor(math.log10(abs(interval.estimate) or 1.0))
@@ -122,3 +122,9 @@ def error(value: float | None) -> str:
     if value is None:
         return "not a number"
     return "0" if value == 0 else f"{value:.1e}"
+
+
+def plain_duration(seconds: float) -> str:
+    """For axes: ``20 µs``, without trailing zeros."""
+    scale = time_scale([seconds * (1 + 1e-9)])
+    return f"{seconds / scale.size:.3g} {scale.prefix}"

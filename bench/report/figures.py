@@ -1,0 +1,212 @@
+"""Figures as inline SVG: deterministic, no scripts, colours from CSS variables so that light and dark both work.
+
+Matplotlib draws with sentinel colours (``INK`` and so on), which become ``var(--ink)`` in the text of the SVG; fonts
+are left to the page. The object API with the SVG backend only: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bench.report import numbers
+from bench.summary import Interval
+
+INK, MUTED, RULE, BAND = "#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04"
+SERIES = tuple(f"#0f0f1{digit}" for digit in range(6))
+VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band"} | {
+    colour: f"--series-{index}" for index, colour in enumerate(SERIES)
+}
+#: Inches; an SVG inch is 72 units.
+WIDTH, ROW, HEAD, FOOT = 9.0, 0.27, 0.12, 0.45
+#: Names of matplotlib's settings are a literal type that differs between its versions.
+SETTINGS: Any = {
+    "text.parse_math": False,
+    "svg.hashsalt": "twinbench",
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "axes.edgecolor": RULE,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a figure; a heading when ``interval`` is None. ``series`` picks the colour."""
+
+    label: str
+    interval: Interval | None = None
+    text: str = ""
+    series: int = 0
+    marks: tuple[float, ...] = ()
+
+
+def speed_ups(lines: Sequence[Line], alt: str) -> str:
+    """Bars from the 1× line on a log axis, with error bars and the ratio in words at the right."""
+    with mpl.rc_context(SETTINGS):
+        figure, axes = _canvas(len(lines))
+        ends = [1.0]
+        for y, line in enumerate(lines):
+            if line.interval is None:
+                _heading(axes, y, line.label)
+                continue
+            found = line.interval
+            ends += [value for value in (found.estimate, found.low, found.high) if value is not None]
+            axes.barh(
+                y, found.estimate - 1, left=1, height=0.62, color=SERIES[line.series % len(SERIES)], linewidth=0
+            )
+            if found.low is not None and found.high is not None:
+                axes.errorbar(
+                    found.estimate, y, xerr=[[found.estimate - found.low], [found.high - found.estimate]],
+                    color=INK, elinewidth=1.1, capsize=2.6, capthick=1.1,
+                )  # fmt: skip
+            _words(axes, y, line)
+        axes.axvline(1, color=INK, linewidth=1.2)
+        _ratio_axis(axes, min(ends), max(ends))
+        axes.set_xlabel("slower than the baseline  ←  1×  →  faster (log scale)")
+        return _svg(figure, alt)
+
+
+def latencies(lines: Sequence[Line], alt: str) -> str:
+    """A line from p50 (dot) over p90 (tick) to p99 (open dot) in ``marks`` (seconds), log axis."""
+    with mpl.rc_context(SETTINGS):
+        figure, axes = _canvas(len(lines))
+        for y, line in enumerate(lines):
+            if not line.marks:
+                _heading(axes, y, line.label)
+                continue
+            colour = SERIES[line.series % len(SERIES)]
+            p50, p90, p99 = line.marks
+            axes.plot([p50, p99], [y, y], color=colour, linewidth=1.8)
+            axes.plot([p50], [y], "o", color=colour, markersize=6)
+            axes.plot([p90], [y], "|", color=colour, markersize=9, markeredgewidth=1.8)
+            axes.plot([p99], [y], "o", markerfacecolor="none", color=colour, markersize=5.5, markeredgewidth=1.4)
+            _words(axes, y, line)
+        times = [mark for line in lines for mark in line.marks]
+        low, high = min(times) / 1.25, max(times) * 1.25
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(FixedLocator(_decades(low, high)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain_duration(value)))
+        axes.set_xlabel("latency of one iteration (log scale):  ● p50   | p90   ○ p99")
+        return _svg(figure, alt)
+
+
+def verdicts(lines: Sequence[Line], margin: float, alt: str) -> str:
+    """Ratio b/a with its interval against the band of ``margin`` (0.03 is ±3 %) inside which nothing is new."""
+    with mpl.rc_context(SETTINGS):
+        figure, axes = _canvas(len(lines))
+        axes.axvspan(1 / (1 + margin), 1 + margin, color=BAND, linewidth=0)
+        axes.axvline(1, color=INK, linewidth=1)
+        ends = [1 / (1 + margin), 1 + margin]
+        for y, line in enumerate(lines):
+            if line.interval is None:
+                _heading(axes, y, line.label)
+                continue
+            found = line.interval
+            ends += [value for value in (found.estimate, found.low, found.high) if value is not None]
+            colour = SERIES[line.series % len(SERIES)]
+            if found.low is not None and found.high is not None:
+                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=3.2, solid_capstyle="butt")
+            axes.plot([found.estimate], [y], "o", color=colour, markersize=6.5)
+            _words(axes, y, line)
+        _ratio_axis(axes, min(ends), max(ends))
+        axes.set_xlabel(f"b slower  ←  speed of b / speed of a  →  b faster; band: margin of {numbers.percent(margin)}")
+        return _svg(figure, alt)
+
+
+def _canvas(rows: int) -> tuple[Figure, Axes]:
+    height = HEAD + ROW * rows + FOOT
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasSVG(figure)
+    axes = figure.add_axes((0.30, FOOT / height, 0.48, 1 - (HEAD + FOOT) / height))
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.yaxis.set_major_locator(NullLocator())
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="x", length=3)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _words(axes: Axes, y: int, line: Line) -> None:
+    side = axes.get_yaxis_transform()
+    axes.text(-0.02, y, _plain(line.label), transform=side, ha="right", va="center")
+    axes.text(1.03, y, _plain(line.text), transform=side, ha="left", va="center")
+
+
+def _heading(axes: Axes, y: int, label: str) -> None:
+    axes.text(
+        -0.62, y, _plain(label), transform=axes.get_yaxis_transform(), va="center", color=MUTED, weight="bold"
+    )
+
+
+def _plain(text: str) -> str:
+    """One line without control characters, which XML cannot hold."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _ratio_axis(axes: Axes, low: float, high: float) -> None:
+    low, high = min(low, 0.97) / 1.06, max(high, 1.03) * 1.06
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    if high / low < 2.5:
+        ticks = [tick / 100 for tick in range(10, 400, 5 if high / low < 1.4 else 20)]
+    else:
+        step = max(1, math.ceil(math.log2(high / low) / 9))
+        ticks = [2.0**power for power in range(-30, 60) if power % step == 0]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}×"))
+
+
+def _decades(low: float, high: float) -> list[float]:
+    steps = (1,) if high / low > 300 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(-10, 5) for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    """The figure as an ``<svg>`` element to be put into HTML as it stands; ``alt`` is what a screen reader says."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    text = re.sub(r"font: ([^;\"']*px) [^;\"]*", r"font: \1 var(--sans)", text)
+    text = _own_ids(text, alt)
+    view = re.search(r'viewBox="([^"]+)"', text)
+    assert view is not None
+    body = text[text.index(">") + 1 :]
+    name = html.escape(alt, quote=True)
+    body = re.sub(r"\n\s*", "\n", body)
+    return f'<svg role="img" aria-label="{name}" viewBox="{view[1]}" xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
+
+
+def _own_ids(text: str, alt: str) -> str:
+    """Keep only ids that are referred to, and make them differ between the figures of one page."""
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+    prefix = f"f{zlib.crc32(alt.encode()):x}-"
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
+    return re.sub(r'(url\(#|href="#)', lambda m: f"{m[1]}{prefix}", text)

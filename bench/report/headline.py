@@ -1,0 +1,157 @@
+"""The answer in a sentence: who is fastest where, what an accelerator gains, how many cells can be believed. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.report import numbers
+from bench.report.facts import (
+    Acceleration,
+    accelerations,
+    against,
+    by_work,
+    find_baselines,
+    leaders,
+    outcome_counts,
+    outcome_word,
+    speed,
+    where,
+    work_label,
+)
+from bench.summary import CellSummary, Interval
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one work: the fastest (all that are level at the top), alone at the top or not, and its gain on the baseline.
+
+    ``fastest`` and ``at_fp32`` are [] where fewer than two cells have an interval.
+    """
+
+    work: str
+    baseline: CellSummary | None
+    fastest: tuple[CellSummary, ...]
+    alone: bool
+    gain: Interval | None
+    at_fp32: tuple[CellSummary, ...]
+    alone_at_fp32: bool
+
+    @property
+    def text(self) -> str:
+        return _names(self.fastest, self.alone)
+
+    @property
+    def text_at_fp32(self) -> str:
+        return _names(self.at_fp32, self.alone_at_fp32)
+
+    @property
+    def baseline_text(self) -> str:
+        return "none" if self.baseline is None else where(self.baseline.cell)
+
+    @property
+    def gain_text(self) -> str:
+        if self.baseline is not None and self.fastest and self.fastest[0].cell == self.baseline.cell:
+            return "is the baseline"
+        if self.gain is None:
+            return "–"
+        within = numbers.times_span(self.gain)
+        return f"{numbers.times(self.gain)} ({within})" if within else numbers.times(self.gain)
+
+
+def answers(summaries: Sequence[CellSummary], baseline: str) -> list[Answer]:
+    """One per work."""
+    baselines = find_baselines(summaries, baseline)
+    found = []
+    for work, members in by_work(summaries).items():
+        fastest, alone = leaders(members)
+        at_fp32, alone_at_fp32 = leaders([one for one in members if one.cell.precision == "fp32"])
+        base = baselines.get(work)
+        gain = against(fastest[0], base) if fastest else None
+        found.append(Answer(work_label(work), base, tuple(fastest), alone, gain, tuple(at_fp32), alone_at_fp32))
+    return found
+
+
+def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
+    """One sentence that answers which is fastest, or says that nothing can be said and why."""
+    rated = [one for one in summaries if speed(one) is not None]
+    if not rated:
+        return f"Nothing can be said about speed: none of {count(len(summaries), 'cell')} gave a measurement."
+    if len(rated) == 1:
+        return f"One cell was measured, {where(rated[0].cell)}, so there is nothing to compare it with."
+    found = answers(summaries, baseline)
+    decided = [answer for answer in found if answer.fastest]
+    if not decided:
+        return "No winner can be named: no work has two cells with an interval (2 or more processes a cell)."
+    if len(found) == 1:
+        return _single(found[0])
+    winners = Counter(where(answer.fastest[0].cell) for answer in decided if answer.alone)
+    told = [f"{name} is fastest in {wins} of {len(found)} works" for name, wins in winners.most_common(3)]
+    rest = len(found) - sum(wins for _, wins in winners.most_common(3))
+    if not told:
+        return f"No cell is clearly fastest in any of {len(found)} works: the intervals at the top overlap."
+    if rest:
+        told.append(f"{rest} {'has' if rest == 1 else 'have'} another or no clear winner")
+    return "; ".join(told) + _gains(decided) + "."
+
+
+def acceleration_sentence(found: Acceleration) -> str:
+    """The geometric mean over the pairs that both sides have, with its range."""
+    gain, low, high = (numbers.times(Interval(value, None, None)) for value in (found.gain, found.low, found.high))
+    return (
+        f"{found.device} over CPU: {gain} as a geometric mean over {count(found.pairs, 'cell')} that both have "
+        f"(from {low} to {high}); {count(len(found.excluded), 'cell')} left out."
+    )
+
+
+def no_acceleration(summaries: Sequence[CellSummary]) -> str:
+    """Why there is no accelerator figure; "" where there is one."""
+    devices = sorted({one.cell.device for one in summaries} - {"cpu"})
+    if accelerations(summaries):
+        return ""
+    if not devices:
+        return "No accelerator in these runs: all cells ran on the CPU."
+    return f"No accelerator figure: no cell was measured both on {' or '.join(devices)} and on the CPU."
+
+
+def counts_sentence(summaries: Sequence[CellSummary]) -> str:
+    """``62 cells: 58 measured, 1 wrong, 3 unsupported.``"""
+    counts = outcome_counts(summaries)
+    told = ", ".join(f"{number} {outcome_word(outcome)}" for outcome, number in counts.items())
+    return f"{count(len(summaries), 'cell')}: {told}." if told else "No cells."
+
+
+def count(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _names(fastest: Sequence[CellSummary], alone: bool) -> str:
+    if not fastest:
+        return "cannot tell"
+    if alone:
+        return where(fastest[0].cell)
+    shown = " ≈ ".join(where(one.cell) for one in fastest[:3])
+    return shown + (f" ≈ {len(fastest) - 3} more" if len(fastest) > 3 else "")
+
+
+def _single(answer: Answer) -> str:
+    base = "" if answer.baseline is None else f" {where(answer.baseline.cell)}"
+    if not answer.alone:
+        return f"{answer.work}: no clear winner; {answer.text} are level at the top."
+    if answer.gain is None:
+        return f"{answer.work}: {answer.text} is fastest" + (", and is the baseline." if base else ".")
+    return f"{answer.work}: {answer.text} is fastest, {numbers.times(answer.gain)} the speed of{base}."
+
+
+def _gains(decided: Sequence[Answer]) -> str:
+    """``, at 1.3× to 1.9× the speed of torch/cpu fp32 eager``, where all works share that baseline."""
+    gains = [answer.gain for answer in decided if answer.gain is not None]
+    bases = {where(answer.baseline.cell) for answer in decided if answer.baseline is not None}
+    if not gains or len(bases) != 1:
+        return ""
+    low = min(gains, key=lambda gain: gain.estimate)
+    high = max(gains, key=lambda gain: gain.estimate)
+    span = numbers.times(low) if low == high else f"{numbers.times(low)} to {numbers.times(high)}"
+    return f"; the fastest reach {span} the speed of {bases.pop()}"

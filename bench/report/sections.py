@@ -1,0 +1,300 @@
+"""The tables of the page as plain values, ready for a template: all wording and all arithmetic, no HTML. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.cell import Cell
+from bench.report import numbers
+from bench.report.facts import (
+    DEFAULT_BASELINE,
+    Work,
+    against,
+    by_work,
+    cpu_twin,
+    find_baselines,
+    latency,
+    leaders,
+    outcome_word,
+    precision_order,
+    speed,
+    where,
+    work_label,
+)
+from bench.summary import CellSummary, Interval
+
+#: Ratios from which a square is tinted more deeply; the same steps downwards.
+TINT_STEPS = (1.0, 1.5, 3.0, 10.0)
+SHORT_REASON = 60
+
+
+@dataclass(frozen=True)
+class Square:
+    """One square of the grid. ``kind`` is ``speed``, an outcome, or ``empty`` where nobody asked."""
+
+    kind: str
+    value: str = ""
+    spread: str = ""
+    ratio: str = ""
+    on_cpu: str = ""
+    mark: str = ""
+    tint: str = ""
+    title: str = ""
+    anchor: str = ""
+    noise: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One environment, device and mode across the precisions."""
+
+    environment: str
+    device: str
+    mode: str
+    squares: tuple[Square, ...]
+
+
+@dataclass(frozen=True)
+class WorkTable:
+    """The grid of one work. ``unit`` stands in its heading; ``members`` feed its figures."""
+
+    work: Work
+    label: str
+    anchor: str
+    unit: str
+    baseline: str
+    precisions: tuple[str, ...]
+    rows: tuple[Row, ...]
+    members: tuple[CellSummary, ...]
+    base: CellSummary | None
+
+
+def grid(summaries: Sequence[CellSummary], pattern: str) -> list[WorkTable]:
+    """One table per work, rows in the order of environment, device and mode."""
+    baselines = find_baselines(summaries, pattern)
+    by_cell = {one.cell: one for one in summaries}
+    tables = []
+    for index, (work, members) in enumerate(by_work(summaries).items()):
+        base = baselines.get(work)
+        precisions = sorted({one.cell.precision for one in members}, key=precision_order)
+        rates = [found for one in members if (found := speed(one)) is not None]
+        scale = numbers.rate_scale(rate.estimate for rate in rates)
+        marks = _marks(members, precisions)
+        rows: dict[tuple[str, str, str], dict[str, Square]] = {}
+        for one in members:
+            cell = one.cell
+            square = _square(one, base, scale, marks.get(cell, ""), by_cell)
+            rows.setdefault((cell.environment, cell.device, cell.mode), {})[cell.precision] = square
+        tables.append(
+            WorkTable(
+                work=work,
+                label=work_label(work),
+                anchor=f"work-{index}",
+                unit=f"{scale.prefix}{' ' if scale.prefix else ''}{_item(members)}/s",
+                baseline=baseline_text(base, pattern),
+                precisions=tuple(precisions),
+                rows=tuple(
+                    Row(*words, tuple(squares.get(precision, Square("empty")) for precision in precisions))
+                    for words, squares in rows.items()
+                ),
+                members=tuple(members),
+                base=base,
+            )
+        )
+    return tables
+
+
+def baseline_text(base: CellSummary | None, pattern: str) -> str:
+    """Which cell is 1×, and when it is not the one asked for, why."""
+    if base is None:
+        return f"no measured cell fits the baseline {pattern}: no ratios" if pattern else "nothing measured: no ratios"
+    if not pattern and where(base.cell) != DEFAULT_BASELINE.replace("/", " ").replace(" ", "/", 1):
+        return f"1× is {where(base.cell)}, the first measured cell (no {DEFAULT_BASELINE} was measured)"
+    return f"1× is {where(base.cell)}"
+
+
+def _item(members: Sequence[CellSummary]) -> str:
+    """The commonest unit; cells of one work count the same thing."""
+    return Counter(one.item for one in members if one.item).most_common(1)[0][0] if members else "item"
+
+
+def _marks(members: Sequence[CellSummary], precisions: Sequence[str]) -> dict[Cell, str]:
+    """``fastest`` where one cell of a precision stands alone; ``level`` where several intervals overlap at the top."""
+    marks: dict[Cell, str] = {}
+    for precision in precisions:
+        top, alone = leaders([one for one in members if one.cell.precision == precision])
+        marks |= {one.cell: "fastest" if alone else "level" for one in top}
+    return marks
+
+
+def _square(
+    one: CellSummary, base: CellSummary | None, scale: numbers.Scale, mark: str, by_cell: Mapping[Cell, CellSummary]
+) -> Square:
+    rate = speed(one)
+    if rate is None:
+        reason = one.reason or "no reason recorded"
+        title = f"{where(one.cell)}: {outcome_word(one.outcome)}: {reason}"
+        return Square(one.outcome, outcome_word(one.outcome), shorten(reason), title=title, anchor=f"r-{one.cell.id}")
+    gain = against(one, base)
+    twin = cpu_twin(one, by_cell) if one.cell.device != "cpu" else None
+    on_cpu = against(one, twin)
+    return Square(
+        "speed",
+        numbers.rate(rate, scale),
+        "1 process, no interval" if rate.low is None and one.processes == 1 else numbers.spread(rate, scale),
+        "baseline" if base is not None and base.cell == one.cell else ratio_text(gain),
+        f"{ratio_text(on_cpu)} {twin.cell.environment}/cpu" if on_cpu is not None and twin is not None else "",
+        mark,
+        tint(gain),
+        _title(one, rate),
+        noise=noise_text(one),
+    )
+
+
+def _title(one: CellSummary, rate: Interval) -> str:
+    number = numbers.decimal(rate.estimate, numbers.supported_decimals(rate))
+    if rate.low is None or rate.high is None:
+        within = "no interval"
+    else:
+        decimals = numbers.supported_decimals(rate) + 1
+        ends = f"{numbers.decimal(rate.low, decimals)} to {numbers.decimal(rate.high, decimals)}"
+        within = f"{numbers.percent(rate.confidence)} interval {ends}"
+    return f"{where(one.cell)}: {number} {one.item}/s, {within}, {one.processes} of {one.attempted} processes"
+
+
+def ratio_text(gain: Interval | None) -> str:
+    """``1.6× (1.5–1.8×)``, or "" for None."""
+    if gain is None:
+        return ""
+    within = numbers.times_span(gain)
+    return f"{numbers.times(gain)} ({within})" if within else numbers.times(gain)
+
+
+def tint(gain: Interval | None) -> str:
+    """``up-1`` … ``up-4`` or ``down-…`` by size; "" where the interval includes 1 or there is none."""
+    if gain is None or gain.low is None or gain.high is None or gain.low <= 1 <= gain.high:
+        return ""
+    size = gain.estimate if gain.estimate > 1 else 1 / gain.estimate
+    return f"{'up' if gain.estimate > 1 else 'down'}-{sum(size >= step for step in TINT_STEPS)}"
+
+
+def noise_text(one: CellSummary) -> str:
+    """``1 noisy``: labels other than ``stable``; "" on a quiet machine."""
+    return ", ".join(f"{number} {label}" for label, number in sorted(one.labels.items()) if label != "stable")
+
+
+def shorten(text: str, width: int = SHORT_REASON) -> str:
+    """One line of at most ``width`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """(cell, p50, p90, p99, p99/p50) in ``unit`` for one work."""
+
+    label: str
+    unit: str
+    rows: tuple[tuple[str, str, str, str, str], ...]
+
+
+def latency_tables(summaries: Sequence[CellSummary]) -> list[LatencyTable]:
+    """One per work that has any."""
+    tables = []
+    for work, members in by_work(summaries).items():
+        timed = [(one, found) for one in members if (found := latency(one)) is not None]
+        if not timed:
+            continue
+        scale = numbers.time_scale(found[0] for _, found in timed)
+        rows = []
+        for one, found in timed:
+            p50, p90, p99 = (numbers.significant(value / scale.size, 3) for value in found)
+            rows.append((where(one.cell), p50, p90, p99, f"{found[2] / found[0]:.1f}×" if found[0] else "–"))
+        tables.append(LatencyTable(work_label(work), scale.prefix, tuple(rows)))
+    return tables
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One cell against the reference. ``share`` is error/limit in per cent of the bar, at most 100."""
+
+    cell: str
+    outcome: str
+    error: str
+    limit: str
+    share: int
+    share_text: str
+    producer: str
+    effective: str
+    reason: str
+
+
+def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow]]]:
+    """Per work, the cells that were compared with a reference."""
+    found = []
+    for work, members in by_work(summaries).items():
+        rows = [_parity_row(one) for one in members if one.limit is not None]
+        if rows:
+            found.append((work_label(work), rows))
+    return found
+
+
+def _parity_row(one: CellSummary) -> ParityRow:
+    assert one.limit is not None
+    usable = one.error is not None and math.isfinite(one.error) and one.limit > 0
+    share = one.error / one.limit if usable and one.error is not None else None
+    return ParityRow(
+        where(one.cell),
+        one.outcome,
+        numbers.error(one.error),
+        numbers.error(one.limit),
+        100 if share is None else min(math.ceil(100 * share), 100),
+        "over the limit" if share is None or share > 1 else f"{numbers.percent(share)} of it",
+        one.producer or "unknown",
+        one.effective_precision or "unknown",
+        one.tolerance_reason or "no reason recorded",
+    )
+
+
+#: Stages of start-up in the order in which they run; others are left to the record.
+START_UP = (("spawn", "process"), ("open", "import and open"), ("load", "load"), ("first_call", "first call, compile"))
+
+
+def start_up(summaries: Sequence[CellSummary]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Per work: (cell, one duration per stage of ``START_UP``); only measured cells."""
+    found = []
+    for work, members in by_work(summaries).items():
+        rows = [
+            (where(one.cell), [numbers.duration(one.stages_s.get(stage)) for stage, _ in START_UP])
+            for one in members
+            if one.outcome == "measured"
+        ]
+        if rows:
+            found.append((work_label(work), rows))
+    return found
+
+
+def problems(summaries: Sequence[CellSummary]) -> list[tuple[str, list[CellSummary]]]:
+    """(outcome's word, cells) for all outcomes but ``measured``; wrong ones first."""
+    order = ("wrong", "implausible", "failed", "timed_out", "unsupported")
+    groups: dict[str, list[CellSummary]] = {outcome: [] for outcome in order}
+    for one in summaries:
+        if one.outcome != "measured":
+            groups.setdefault(one.outcome, []).append(one)
+    return [(outcome_word(outcome), members) for outcome, members in groups.items() if members]
+
+
+def noise(summaries: Sequence[CellSummary]) -> tuple[list[str], list[tuple[str, str, list[int]]]]:
+    """(labels in use, rows of (cell, ``5 of 6``, how many processes carry each label)) of cells that ran."""
+    ran = [one for one in summaries if one.labels]
+    first = ("stable", "noisy", "contended", "throttled")
+    seen = {label for one in ran for label in one.labels}
+    labels = [label for label in first if label in seen] + sorted(seen - set(first))
+    rows = [
+        (one.cell.label, f"{one.processes} of {one.attempted}", [one.labels.get(label, 0) for label in labels])
+        for one in ran
+    ]
+    return labels, rows
