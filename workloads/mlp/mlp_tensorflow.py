@@ -13,12 +13,11 @@ from keras import layers
 class MLP(keras.Model):
     """fc1, ReLU, fc2, ReLU, fc3."""
 
-    def __init__(self, features: int, hidden1: int, hidden2: int, classes: int) -> None:
+    def __init__(self, hidden1: int, hidden2: int, classes: int) -> None:
         super().__init__(name="mlp")
         self.fc1 = layers.Dense(hidden1, name="fc1")
         self.fc2 = layers.Dense(hidden2, name="fc2")
         self.fc3 = layers.Dense(classes, name="fc3")
-        self.build((None, features))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:  # (B, features)
         x = tf.nn.relu(self.fc1(x))  # (B, hidden1)
@@ -27,7 +26,9 @@ class MLP(keras.Model):
 
 
 def build(config: Mapping[str, Any]) -> MLP:
-    return MLP(config["features"], config["hidden1"], config["hidden2"], config["classes"])
+    model = MLP(config["hidden1"], config["hidden2"], config["classes"])
+    model(keras.Input((config["features"],)))  # Keras creates the weights at the first call
+    return model
 
 
 def remap(key: str, value: Any) -> tuple[str, Any]:

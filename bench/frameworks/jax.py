@@ -1,0 +1,286 @@
+"""JAX: cpu, cuda and metal (whichever plugin is installed); always compiled by XLA through jax.jit.
+
+Threads are the parent's to set (``NPROC``, see bench/environments.py): JAX has no call for them.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bench.errors import Unavailable, Unsupported
+from bench.frameworks.base import Framework, Program, Step
+from bench.workload import Arrays, Config
+
+DTYPES = {
+    "fp32": jnp.float32,
+    "fp16": jnp.float16,
+    "bf16": jnp.bfloat16,
+    "amp-fp16": jnp.float16,
+    "amp-bf16": jnp.bfloat16,
+}
+#: Names under which plugins register: Apple's jax-metal, jax-mps and its kin, metaljax (METAL.md, first table).
+PLATFORMS = {"cpu": ("cpu",), "cuda": ("cuda", "gpu"), "metal": ("metal", "mps")}
+#: Dynamic loss scaling of amp-fp16: the initial scale is every adapter's, the rest torch's and Keras' defaults.
+LOSS_SCALE, GROWTH_INTERVAL = 2.0**12, 2000
+
+
+def numpy_of(array: jax.Array) -> Any:
+    """On the host, and there widened to float32 where NumPy alone has no such dtype."""
+    host = np.asarray(array)
+    return host.astype(np.float32) if host.dtype.itemsize < 4 and jnp.issubdtype(host.dtype, jnp.floating) else host
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """The floating-point leaves in ``dtype``, the others as they are."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
+def tree_of(flat: dict[str, Any]) -> dict[str, Any]:
+    """{"fc1.weight": w} -> {"fc1": {"weight": w}}."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, last = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
+
+
+def flat_of(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The inverse of ``tree_of``."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= flat_of(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def optimizer_of(options: dict[str, float | str]) -> optax.GradientTransformation:
+    """The optax optimizer with the workload's hyper-parameters."""
+    if options["name"] == "sgd":
+        return optax.sgd(float(options["lr"]), momentum=float(options["momentum"]))
+    return optax.adam(
+        float(options["lr"]), b1=float(options["beta1"]), b2=float(options["beta2"]), eps=float(options["eps"])
+    )
+
+
+@jax.jit
+def first_value(array: jax.Array) -> jax.Array:
+    """One scalar, sliced on the device, so that reading it back moves four bytes and not the whole array."""
+    return array[(0,) * array.ndim]
+
+
+class JaxProgram(Program):
+    """One cell in JAX. Parameters, optimizer state and inputs are arguments of the compiled function, never constants
+    that XLA could fold; the state is donated and threaded through the closure of ``step``."""
+
+    def __init__(
+        self,
+        device: Any,
+        twin: ModuleType,
+        config: Config,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        params: dict[str, Any],
+        inputs: Arrays,
+    ) -> None:
+        self._device, self._twin, self._config = device, twin, config
+        self._dtype, self._amp = DTYPES[precision], precision.startswith("amp-")
+        self._stored = jnp.float32 if self._amp else self._dtype
+        self._initial = jax.device_put(cast(params, self._stored), device)
+        self._inputs = self._place(inputs)
+        self._scaled = precision == "amp-fp16"
+        self._infer = jax.jit(self._inference)
+        self.train = optimizer is not None
+        if optimizer is None:
+            self._params = self._initial
+            self.step = lambda: self._infer(self._params, self._inputs)
+            return
+        self._optimizer = optimizer_of(optimizer)
+        self._gradients = jax.jit(self._loss_and_gradients)
+        # Apple's jax-metal cannot donate (jax#20212).
+        donated = () if device.platform == "METAL" else (0,)
+        self._update = jax.jit(self._training, donate_argnums=donated)
+        self.step = self._train
+        self.reset()
+
+    def _place(self, inputs: Arrays) -> dict[str, jax.Array]:
+        """Floats in the stored dtype, indices as int32, on the device."""
+        return {name: jax.device_put(cast(value, self._stored), self._device) for name, value in inputs.items()}
+
+    def _lower(self, tree: Any) -> Any:
+        """What automatic mixed precision does at the entry of the model: half copies of the fp32 master values."""
+        return cast(tree, self._dtype) if self._amp else tree
+
+    def _inference(self, params: Any, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return self._twin.inference(self._lower(params), self._lower(inputs), self._config)
+
+    def _loss(self, params: Any, inputs: dict[str, jax.Array], scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs = self._twin.training(self._lower(params), self._lower(inputs), self._config)
+        loss = self._twin.loss(cast(outputs, jnp.float32) if self._amp else outputs, inputs)
+        return loss * scale.astype(loss.dtype), loss
+
+    def _loss_and_gradients(self, params: Any, inputs: dict[str, jax.Array], scale: jax.Array) -> tuple[Any, Any]:
+        """The unscaled loss and the unscaled gradients, those in the dtype of the stored parameters."""
+        (_, loss), gradients = jax.value_and_grad(self._loss, has_aux=True)(params, inputs, scale)
+        if self._scaled:
+            gradients = jax.tree.map(lambda gradient: gradient / scale, gradients)
+        return loss, gradients
+
+    def _training(self, state: dict[str, Any], inputs: dict[str, jax.Array]) -> tuple[Any, jax.Array]:
+        """One step. With loss scaling, a step whose gradients are not finite is skipped and the scale halved."""
+        loss, gradients = self._loss_and_gradients(state["params"], inputs, state["scale"])
+        updates, moments = self._optimizer.update(gradients, state["moments"], state["params"])
+        after = {"params": optax.apply_updates(state["params"], updates), "moments": moments}
+        if not self._scaled:
+            return {**state, **after}, loss
+        finite = jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]))
+        kept = jax.tree.map(partial(jnp.where, finite), after, {name: state[name] for name in after})
+        good = state["good"] + 1
+        grown = jnp.where(good >= GROWTH_INTERVAL, state["scale"] * 2, state["scale"])
+        scale = jnp.where(finite, grown, state["scale"] / 2)
+        good = jnp.where(finite & (good < GROWTH_INTERVAL), good, 0)
+        return {**kept, "scale": scale, "good": good}, loss
+
+    def _train(self) -> jax.Array:
+        # The loss is one output of the executable that also makes the new state: it is ready when all of them are.
+        self._state, loss = self._update(self._state, self._inputs)
+        return loss
+
+    def reset(self) -> None:
+        if not self.train:
+            return
+        params = jax.tree.map(jnp.copy, self._initial)  # a copy, for the step donates its state
+        scale = jnp.asarray(LOSS_SCALE if self._scaled else 1.0, jnp.float32)
+        state = {"params": params, "moments": self._optimizer.init(params), "scale": scale, "good": jnp.int32(0)}
+        self._state = jax.device_put(state, self._device)
+
+    def feed(self, inputs: Arrays) -> None:
+        self._inputs = self._place(inputs)
+
+    def evaluate(self, inputs: Arrays) -> Arrays:
+        params = self._state["params"] if self.train else self._params
+        return {name: numpy_of(value) for name, value in self._infer(params, self._place(inputs)).items()}
+
+    def verify(self, inputs: Arrays) -> Arrays:
+        if not self.train:
+            return self.evaluate(inputs)
+        kept, self._inputs = self._inputs, self._place(inputs)
+        self.reset()
+        try:
+            loss, gradients = self._gradients(self._initial, self._inputs, self._state["scale"])
+            found = {f"grad.{name}": numpy_of(value) for name, value in flat_of(gradients).items()}
+            losses = [numpy_of(self._train()) for _ in range(5)]
+            return {"loss": numpy_of(loss), **found, "losses": np.stack(losses)}
+        finally:
+            self._inputs = kept
+            self.reset()
+
+    def output_dtype(self) -> str:
+        outputs = jax.eval_shape(self._inference, self._initial, self._inputs)
+        return str(next(iter(outputs.values())).dtype)
+
+
+class Jax(Framework):
+    """See the module."""
+
+    name = "jax"
+    distributions = ("jax", "jaxlib", "optax", "numpy")
+    modes = ("compiled",)
+    mode_reasons = {
+        "eager": "JAX has no eager kernels: outside jit it compiles each primitive and runs it as a program of its own",
+        "xla": "every JAX program is compiled by XLA: that is mode compiled",
+    }
+
+    def open(self, device: str, threads: int) -> str:
+        # XLA's default for float32 products is TF32 on NVIDIA and bfloat16 passes on others; fp32 must mean fp32.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        self._device = self._find(device)
+        try:
+            self._probe()
+        except RuntimeError as error:
+            reason = "out_of_memory" if "RESOURCE_EXHAUSTED" in str(error) else "no_device"
+            raise Unavailable(reason, str(error)) from error
+        return str(self._device.device_kind) if device != "cpu" else platform.processor() or platform.machine()
+
+    def _find(self, device: str) -> Any:
+        names = PLATFORMS.get(device)
+        if names is None:
+            raise Unavailable("no_device", f"jax has no device {device!r}; it has {', '.join(PLATFORMS)}")
+        if device == "metal" and platform.system() != "Darwin":
+            raise Unavailable("not_darwin", f"Metal needs macOS, this is {platform.system()}")
+        said = []
+        for name in (*names, *(name.upper() for name in names if device == "metal")):
+            try:
+                return jax.devices(name)[0]
+            except RuntimeError as error:
+                said.append(str(error).splitlines()[0])
+        absent = any("Unknown backend" in words or "not in the list of known backends" in words for words in said)
+        raise Unavailable("not_built" if absent else "no_device", said[0])
+
+    def _probe(self) -> None:
+        """Allocate, compute, read back, compare, and prove the placement from the result (METAL.md, rules 3 and 7)."""
+        host = np.arange(16, dtype=np.float32).reshape(4, 4)
+        operand = jax.device_put(host, self._device)
+        product = jax.jit(jnp.matmul)(operand, operand)
+        if product.devices() != {self._device}:
+            raise Unavailable("no_device", f"a product asked for {self._device} was computed on {product.devices()}")
+        if not np.array_equal(np.asarray(product), host @ host):
+            raise Unavailable("wrong_result", f"a 4x4 product on {self._device} differs from NumPy's")
+
+    def unsupported(self, error: BaseException) -> str | None:
+        said = isinstance(error, NotImplementedError) or str(error).startswith("UNIMPLEMENTED")
+        return str(error).splitlines()[0] if said else None
+
+    def program(
+        self,
+        twin: ModuleType,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> Program:
+        if mode not in self.modes:
+            raise Unsupported(self.mode_reasons[mode])
+        params = tree_of(dict(twin.remap(name, value) for name, value in weights.items()))
+        options = optimizer if phase == "training" else None
+        return JaxProgram(self._device, twin, config, options, precision, params, inputs)
+
+    def matmul(self, a: Any, b: Any, precision: str) -> Step:
+        amp, dtype = precision.startswith("amp-"), DTYPES[precision]
+
+        def product(left: jax.Array, right: jax.Array) -> jax.Array:
+            return jnp.matmul(left.astype(dtype), right.astype(dtype)) if amp else jnp.matmul(left, right)
+
+        stored = jnp.float32 if amp else dtype
+        left, right = (jax.device_put(np.asarray(host), self._device).astype(stored) for host in (a, b))
+        return partial(jax.jit(product), left, right)
+
+    def copy(self, nbytes: int) -> Step:
+        source = jax.device_put(np.ones(nbytes // 4, np.float32), self._device)
+        # A plain copy could be elided; a negation reads and writes the same bytes.
+        return partial(jax.jit(jnp.negative), source)
+
+    def barrier(self, out: Any) -> None:
+        jax.block_until_ready(out)
+
+    def host_read(self, out: Any) -> float:
+        leaf = min(jax.tree.leaves(out), key=lambda array: array.size)
+        return float(first_value(leaf) if leaf.ndim else leaf)
+
+    def to_numpy(self, out: Any) -> Any:
+        return numpy_of(out)
+
+    def dtype_name(self, out: Any) -> str:
+        return str(out.dtype)

@@ -1,0 +1,293 @@
+"""TensorFlow with Keras 3: cpu, cuda and metal; eager, tf.function (compiled) or tf.function with XLA (xla)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bench.errors import Unavailable, Unsupported
+from bench.frameworks.base import Framework, Program, Step
+from bench.workload import Arrays, Config
+
+#: Keras' dtype policy of each precision; it is what its users set, and does the casts of mixed precision.
+POLICIES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "amp-fp16": "mixed_float16",
+    "amp-bf16": "mixed_bfloat16",
+}
+#: Initial loss scale of amp-fp16 training, the same in every adapter.
+LOSS_SCALE = 2.0**12
+#: What TensorFlow says where a kernel or a lowering is missing, whatever the type of the exception.
+LACKS = re.compile(
+    r"No (registered '\w+' )?OpKernel|Could not find device for node|No unary variant|not supported by XLA"
+    r"|Detected unsupported operations|unsupported data ?type|is not supported for",
+    re.IGNORECASE,
+)
+
+
+def numpy_of(tensor: tf.Tensor) -> Any:
+    """On the host first, there widened to float32 where NumPy alone has no such dtype."""
+    host = tensor.numpy()
+    return host.astype(np.float32) if tensor.dtype.is_floating and tensor.dtype.size < 4 else host
+
+
+def optimizer_of(options: dict[str, float | str]) -> keras.optimizers.Optimizer:
+    """The Keras optimizer with the workload's hyper-parameters."""
+    if options["name"] == "sgd":
+        return keras.optimizers.SGD(learning_rate=options["lr"], momentum=options["momentum"])
+    return keras.optimizers.Adam(
+        learning_rate=options["lr"], beta_1=options["beta1"], beta_2=options["beta2"], epsilon=options["eps"]
+    )
+
+
+class TensorFlowProgram(Program):
+    """One cell in TensorFlow. Weights are variables and inputs are arguments of the traced function, so that Grappler
+    and XLA cannot fold them."""
+
+    def __init__(
+        self,
+        device_type: str,
+        twin: ModuleType,
+        config: Config,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> None:
+        self._device_type, self._twin = device_type, twin
+        self._amp = precision.startswith("amp-")
+        self._stored = tf.float32 if self._amp else tf.as_dtype(POLICIES[precision])
+        self.train = optimizer is not None
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(POLICIES[precision])
+        try:
+            self._build(config, optimizer, scaled=precision == "amp-fp16")
+        finally:
+            keras.config.set_dtype_policy(before)
+        self._load(weights)
+        self._inputs = self._place(inputs)
+        self._infer = self._compiled(partial(twin.inference, self._model), mode)
+        self._gradients = self._compiled(self._loss_and_gradients, mode)
+        self._update = self._compiled(self._training, mode)
+        timed = self._update if self.train else self._infer
+        self.step = lambda: timed(self._inputs)
+
+    def _build(self, config: Config, options: dict[str, float | str] | None, scaled: bool) -> None:
+        """Model and optimizer, their variables included, so that ``reset`` knows all of the state."""
+        self._model = self._twin.build(config)
+        variables = list(self._model.variables)
+        if options is not None:
+            optimizer = optimizer_of(options)
+            if scaled:
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=LOSS_SCALE)
+            optimizer.build(self._model.trainable_variables)
+            self._optimizer = optimizer
+            variables += optimizer.variables
+            variables += optimizer.inner_optimizer.variables if scaled else []
+        self._scaled = scaled
+        self._variables = list({id(variable): variable for variable in variables}.values())
+
+    def _load(self, weights: Arrays) -> None:
+        """Assign by Keras' own paths, ``mlp/fc1/kernel`` without the model's name; all of them, and none else."""
+        prefix = f"{self._model.name}/"
+        self._names = {variable.path: variable.path.removeprefix(prefix) for variable in self._model.variables}
+        given = dict(self._twin.remap(name, value) for name, value in weights.items())
+        if set(given) != set(self._names.values()):
+            raise KeyError(f"twin and weights differ in {sorted(set(given) ^ set(self._names.values()))}")
+        for variable in self._model.variables:
+            variable.assign(given[self._names[variable.path]].astype(variable.dtype))
+        self._initial = [tf.identity(variable.value) for variable in self._variables]
+
+    def _place(self, inputs: Arrays) -> dict[str, tf.Tensor]:
+        """Floats in the stored dtype, indices as int32, on the device."""
+        return {
+            name: tf.cast(tf.constant(value), self._stored) if value.dtype.kind == "f" else tf.constant(value)
+            for name, value in inputs.items()
+        }
+
+    def _compiled(self, function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+        # Explicit: Keras' "auto" may choose XLA, which Metal does not have (METAL.md, known traps).
+        return function if mode == "eager" else tf.function(function, jit_compile=mode == "xla", reduce_retracing=False)
+
+    def _forward_and_loss(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        outputs = self._twin.training(self._model, inputs)
+        if self._amp:
+            outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+        return self._twin.loss(outputs, inputs)
+
+    def _tape(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The loss, and the gradients by the trainable variables, scaled where the precision scales."""
+        with tf.GradientTape() as tape:
+            loss = self._forward_and_loss(inputs)
+            scaled = self._optimizer.scale_loss(loss) if self._scaled else loss
+        return loss, tape.gradient(scaled, self._model.trainable_variables)
+
+    def _loss_and_gradients(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        loss, gradients = self._tape(inputs)
+        if self._scaled:
+            gradients = [gradient / self._optimizer.dynamic_scale for gradient in gradients]
+        return loss, gradients
+
+    def _training(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        loss, gradients = self._tape(inputs)
+        self._optimizer.apply(gradients)
+        return loss
+
+    def reset(self) -> None:
+        if self.train:
+            for variable, value in zip(self._variables, self._initial, strict=True):
+                variable.assign(value)
+
+    def feed(self, inputs: Arrays) -> None:
+        self._inputs = self._place(inputs)
+
+    def evaluate(self, inputs: Arrays) -> Arrays:
+        outputs = self._twin.inference(self._model, self._place(inputs))
+        return {name: numpy_of(value) for name, value in outputs.items()}
+
+    def verify(self, inputs: Arrays) -> Arrays:
+        kept = self._inputs
+        self.feed(inputs)
+        self.reset()
+        try:
+            if not self.train:
+                outputs = self.step()
+                self._check_placement(next(iter(outputs.values())))
+                return {name: numpy_of(value) for name, value in outputs.items()}
+            loss, gradients = self._gradients(self._inputs)
+            self._check_placement(gradients[0])
+            names = [self._names[variable.path] for variable in self._model.trainable_variables]
+            found = {f"grad.{name}": numpy_of(value) for name, value in zip(names, gradients, strict=True)}
+            losses = [numpy_of(self.step()) for _ in range(5)]
+            return {"loss": numpy_of(loss), **found, "losses": np.stack(losses)}
+        finally:
+            self._inputs = kept
+            self.reset()
+
+    def _check_placement(self, tensor: tf.Tensor) -> None:
+        """Soft placement silently runs an operator without a kernel on the CPU (METAL.md, rule 7)."""
+        if f"device:{self._device_type}:" not in tensor.device:
+            raise Unsupported(f"the result of a step for {self._device_type} lies on {tensor.device}: it fell back")
+
+    def output_dtype(self) -> str:
+        outputs = self._twin.inference(self._model, self._inputs)
+        return next(iter(outputs.values())).dtype.name
+
+
+class TensorFlow(Framework):
+    """See the module."""
+
+    name = "tensorflow"
+    distributions = (
+        "tensorflow", "tensorflow-cpu", "tensorflow-metal", "tensorflow-metal-plugin", "keras", "numpy",
+    )  # fmt: skip
+    modes = ("eager", "compiled", "xla")
+
+    def open(self, device: str, threads: int) -> str:
+        if device not in ("cpu", "metal", "cuda"):
+            raise Unavailable("no_device", f"tensorflow has no device {device!r}; it has cpu, metal, cuda")
+        if device == "metal":
+            check_metal()
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # A TF32 product would be wrong under the name fp32.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self._type = "CPU" if device == "cpu" else "GPU"
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        elif device == "cuda" and not tf.test.is_built_with_cuda():
+            raise Unavailable("not_built", f"tensorflow {tf.__version__} is built without CUDA")
+        elif not tf.config.list_physical_devices("GPU"):
+            raise Unavailable("no_device", "tf.config.list_physical_devices('GPU') is empty")
+        try:
+            self._probe()
+        except tf.errors.ResourceExhaustedError as error:
+            raise Unavailable("out_of_memory", str(error)) from error
+        except tf.errors.OpError as error:
+            raise Unavailable("no_device", str(error)) from error
+        if device == "cpu":
+            return platform.processor() or platform.machine()
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return str(details.get("device_name", "GPU:0"))
+
+    def _probe(self) -> None:
+        """Allocate, compute, read back, compare, and prove the placement from the result (METAL.md, rules 3 and 7)."""
+        host = np.arange(16, dtype=np.float32).reshape(4, 4)
+        with tf.device(f"/{self._type}:0"):
+            product = tf.linalg.matmul(tf.constant(host), tf.constant(host))
+        if f"device:{self._type}:" not in product.device:
+            raise Unavailable("no_device", f"a product asked for {self._type}:0 was computed on {product.device}")
+        if not np.array_equal(product.numpy(), host @ host):
+            raise Unavailable("wrong_result", f"a 4x4 product on {self._type}:0 differs from NumPy's")
+
+    def unsupported(self, error: BaseException) -> str | None:
+        said = isinstance(error, tf.errors.UnimplementedError | NotImplementedError)
+        said = said or (isinstance(error, tf.errors.OpError | ValueError) and bool(LACKS.search(str(error))))
+        return str(error).strip().splitlines()[0] if said else None
+
+    def program(
+        self,
+        twin: ModuleType,
+        config: Config,
+        phase: str,
+        optimizer: dict[str, float | str] | None,
+        precision: str,
+        mode: str,
+        weights: Arrays,
+        inputs: Arrays,
+    ) -> Program:
+        if mode not in self.modes:
+            raise Unsupported(f"tensorflow has the modes {', '.join(self.modes)}, not {mode!r}")
+        options = optimizer if phase == "training" else None
+        return TensorFlowProgram(self._type, twin, config, options, precision, mode, weights, inputs)
+
+    def matmul(self, a: Any, b: Any, precision: str) -> Step:
+        """A Dense layer without bias: the policy that casts in a model casts here."""
+        layer = keras.layers.Dense(b.shape[1], use_bias=False, dtype=POLICIES[precision])
+        layer.build(a.shape)
+        # Through tf.cast: out of range becomes infinity without a warning of NumPy's.
+        layer.kernel.assign(tf.cast(tf.constant(np.asarray(b)), layer.kernel.dtype))
+        operand = tf.cast(tf.constant(np.asarray(a)), layer.kernel.dtype)
+        return partial(tf.function(layer, jit_compile=False), operand)
+
+    def copy(self, nbytes: int) -> Step:
+        source = tf.ones(nbytes // 4, tf.float32)
+        # tf.identity may alias; a negation reads and writes the same bytes.
+        return partial(tf.negative, source)
+
+    def barrier(self, out: Any) -> None:
+        tf.test.experimental.sync_devices()
+
+    def host_read(self, out: Any) -> float:
+        leaf = min(tf.nest.flatten(out), key=lambda tensor: tensor.shape.num_elements())
+        return float((leaf[(0,) * leaf.shape.rank] if leaf.shape.rank else leaf).numpy())
+
+    def to_numpy(self, out: Any) -> Any:
+        return numpy_of(out)
+
+    def dtype_name(self, out: Any) -> str:
+        return str(out.dtype.name)
+
+
+def check_metal() -> None:
+    """Without a plugin TensorFlow on a Mac has no GPU, and says nothing about why.
+
+    A plugin that does not fit this TensorFlow has already failed at the import above (METAL.md, first table).
+    """
+    if platform.system() != "Darwin":
+        raise Unavailable("not_darwin", f"Metal needs macOS, this is {platform.system()}")
+    found = {entry.metadata["Name"] for entry in importlib.metadata.distributions()}
+    if not found & {"tensorflow-metal", "tensorflow-metal-plugin"}:
+        raise Unavailable("not_installed", "neither tensorflow-metal nor tensorflow-metal-plugin is installed")
