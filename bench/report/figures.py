@@ -66,9 +66,7 @@ def speed_ups(lines: Sequence[Line], alt: str) -> str:
                 continue
             found = line.interval
             ends += [value for value in (found.estimate, found.low, found.high) if value is not None]
-            axes.barh(
-                y, found.estimate - 1, left=1, height=0.62, color=SERIES[line.series % len(SERIES)], linewidth=0
-            )
+            axes.barh(y, found.estimate - 1, left=1, height=0.62, color=SERIES[line.series % len(SERIES)], linewidth=0)
             if found.low is not None and found.high is not None:
                 axes.errorbar(
                     found.estimate, y, xerr=[[found.estimate - found.low], [found.high - found.estimate]],
@@ -152,9 +150,7 @@ def _words(axes: Axes, y: int, line: Line) -> None:
 
 
 def _heading(axes: Axes, y: int, label: str) -> None:
-    axes.text(
-        -0.62, y, _plain(label), transform=axes.get_yaxis_transform(), va="center", color=MUTED, weight="bold"
-    )
+    axes.text(-0.62, y, _plain(label), transform=axes.get_yaxis_transform(), va="center", color=MUTED, weight="bold")
 
 
 def _plain(text: str) -> str:

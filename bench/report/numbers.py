@@ -97,16 +97,24 @@ def percent(share: float) -> str:
 
 
 def times(interval: Interval) -> str:
-    """A ratio for people: ``2.3×``; below one it stays below one (``0.43×``)."""
-    return f"{decimal(interval.estimate, supported_decimals(interval))}×"
+    """A ratio for people: ``2.31×``, ``43×``; below one it stays below one (``0.43×``)."""
+    return f"{decimal(interval.estimate, _ratio_decimals(interval))}×"
 
 
 def times_span(interval: Interval) -> str:
     """``2.1–2.5×`` with the digits of the estimate, or "" where there is no interval."""
     if interval.low is None or interval.high is None:
         return ""
-    decimals = supported_decimals(interval)
+    decimals = _ratio_decimals(interval)
     return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}×"
+
+
+def _ratio_decimals(interval: Interval) -> int:
+    """Two below ten, so that an end just short of 1 does not read 1.0; fewer where the interval is very wide."""
+    supported = max(supported_decimals(interval), 0)
+    width = relative_half_width(interval)
+    clear = width is not None and width <= SYMMETRIC_UP_TO and interval.estimate < 10
+    return max(supported, 2) if clear else supported
 
 
 def duration(seconds: float | None) -> str:

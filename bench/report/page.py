@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -55,6 +56,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: R
     labels, noise_rows = sections.noise(summaries)
     return {
         "meta": meta,
+        "when": when(meta),
         "headline": headline.headline(summaries, meta.baseline),
         "acceleration": [headline.acceleration_sentence(gain) for gain in gains],
         "no_acceleration": headline.no_acceleration(summaries),
@@ -83,6 +85,18 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: R
         "svg": Markup,
         "outcome_word": outcome_word,
     }
+
+
+def when(meta: ReportMeta) -> str:
+    """``2026-11-22 10:00 to 10:21 UTC``; times that are not ISO 8601 stand as they are."""
+    try:
+        start, end = (
+            datetime.fromisoformat(text or "").astimezone(UTC) for text in (meta.started_at, meta.finished_at)
+        )
+    except ValueError:
+        return f"{meta.started_at or 'start unknown'} to {meta.finished_at or 'end unknown'}"
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+    return f"{start:%Y-%m-%d %H:%M} to {until} UTC"
 
 
 def key_numbers(summaries: Sequence[CellSummary], comparisons: Sequence[Any]) -> list[tuple[str, str]]:

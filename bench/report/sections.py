@@ -146,7 +146,7 @@ def _square(
         numbers.rate(rate, scale),
         "1 process, no interval" if rate.low is None and one.processes == 1 else numbers.spread(rate, scale),
         "baseline" if base is not None and base.cell == one.cell else ratio_text(gain),
-        f"{ratio_text(on_cpu)} {twin.cell.environment}/cpu" if on_cpu is not None and twin is not None else "",
+        f"vs {twin.cell.environment}/cpu {ratio_text(on_cpu)}" if on_cpu is not None and twin is not None else "",
         mark,
         tint(gain),
         _title(one, rate),
@@ -182,8 +182,9 @@ def tint(gain: Interval | None) -> str:
 
 
 def noise_text(one: CellSummary) -> str:
-    """``1 noisy``: labels other than ``stable``; "" on a quiet machine."""
-    return ", ".join(f"{number} {label}" for label, number in sorted(one.labels.items()) if label != "stable")
+    """``1 of 5 noisy``: processes by label other than ``stable``; "" on a quiet machine."""
+    unquiet = [(label, number) for label, number in sorted(one.labels.items()) if label != "stable"]
+    return ", ".join(f"{number} of {one.attempted} {label}" for label, number in unquiet)
 
 
 def shorten(text: str, width: int = SHORT_REASON) -> str:
