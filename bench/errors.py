@@ -3,6 +3,7 @@
     TwinbenchError                  a message for a person, no traceback; the exit code of the command
     ├── UsageError                  (exit 2) a word, file or option that cannot be used; names the nearest valid choice
     │   └── TensorError             (exit 2) tensors of a weights or inputs file that do not fit; names each of them
+    ├── Interrupted                 (exit 130) Ctrl-C; the message says how to go on
     └── Unsupported                 a cell that cannot exist here; becomes the outcome ``unsupported(reason)``
         └── Unavailable             a device or environment that cannot be opened here, with METAL.md's reason word
 
@@ -29,6 +30,12 @@ class UsageError(TwinbenchError):
 
 class TensorError(UsageError):
     """Tensors of a given file that are missing, surplus or misshaped."""
+
+
+class Interrupted(TwinbenchError):
+    """The person pressed Ctrl-C; every finished block is on disk."""
+
+    exit_code = 130
 
 
 class Unsupported(TwinbenchError):

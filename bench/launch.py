@@ -49,7 +49,7 @@ def main() -> None:
     for descriptor in (channel, lifeline):
         os.set_inheritable(descriptor, False)
     die_with_parent(lifeline)
-    sys.meta_path.insert(0, OurPackages)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, OurPackages)
     from bench.worker import serve
 
     serve(channel)

@@ -87,11 +87,11 @@ def parse_work(text: str, workloads: Mapping[str, Workload]) -> tuple[str, str]:
 
 def cells(
     selection: Selection, workloads: Mapping[str, Workload], devices: Mapping[str, Sequence[str]]
-) -> list[Cell]:
-    """Every cell of the selection, in the order of its words.
+) -> tuple[list[Cell], list[str]]:
+    """Every cell of the selection in the order of its words, and the explicit skips, a sentence each.
 
     ``devices`` lists what each chosen environment may use here. A device that is asked for by name must be there in at
-    least one environment; in an environment that lacks it, no cell is made.
+    least one environment; an environment that lacks it is skipped for that device, and the skip is said.
 
     Raises:
         UsageError: a word that does not exist or does not fit; names the nearest valid choice.
@@ -101,6 +101,12 @@ def cells(
     check_words("precision", selection.precisions, PRECISIONS)
     check_words("mode", selection.modes, ("default", "all", *MODES))
     _check_devices(selection.devices, devices)
+    skips = [
+        f"{environment} has no {device} here (it has {', '.join(usable)}): not measured"
+        for environment, usable in devices.items()
+        for device in selection.devices
+        if device not in usable
+    ]
     chosen: dict[Cell, None] = {}
     for text in selection.workloads or tuple(sorted(workloads)):
         name, size = parse_work(text, workloads)
@@ -116,7 +122,7 @@ def cells(
                 if batch < 1:
                     raise UsageError(f"batch must be at least 1, got {batch}")
                 chosen[Cell(name, size, phase, variant, batch, environment, device, precision, mode)] = None
-    return list(chosen)
+    return list(chosen), skips
 
 
 def _check_devices(asked: Sequence[str], devices: Mapping[str, Sequence[str]]) -> None:

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import json
 import platform
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
@@ -174,9 +175,11 @@ class Session:
         }
 
     def burst(self) -> Reply:
-        """One burst of the chosen size."""
+        """One burst of the chosen size; ``own_cpu_ns`` also holds what the preparation of the burst took."""
+        before = time.process_time_ns()
         with self.program.measuring():
-            return self._burst(self.iterations)._asdict()
+            sample = self._burst(self.iterations)
+        return {**sample._asdict(), "own_cpu_ns": time.process_time_ns() - before}
 
     def latency(self, samples: int, limit_ns: int) -> Reply:
         """Bursts of one: a fence per call. Fewer samples when ``limit_ns`` runs out, but at least three."""

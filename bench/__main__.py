@@ -1,0 +1,5 @@
+"""``python -m bench`` is ``twinbench``."""
+
+from bench.cli import main
+
+main()

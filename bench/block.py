@@ -1,0 +1,260 @@
+"""A block: one or two fresh workers alive at once that take turns at bursts, and the records that come of it."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bench import __version__, environments, labels, machine
+from bench.cell import Cell
+from bench.materials import Store
+from bench.plan import Block, Profile
+from bench.process import Reply, Worker, WorkerDied, WorkerTimeout
+from bench.record import (
+    SCHEMA_VERSION,
+    Bursts,
+    EffectivePrecision,
+    Failed,
+    Fingerprint,
+    Measured,
+    Measurement,
+    Outcome,
+    Record,
+    TimedOut,
+    Verification,
+)
+from bench.workload import Workload
+
+#: Seconds a stage may take, unless --timeout says otherwise. A cold TensorFlow import takes ten seconds here and
+#: torch.compile half a minute; a fence or a kernel that hangs takes for ever.
+TIMEOUTS_S: Mapping[str, float] = {
+    "open": 180.0,
+    "load": 120.0,
+    "first_call": 600.0,
+    "verify": 600.0,
+    "dump": 600.0,
+    "prepare": 300.0,
+    "burst": 300.0,
+    "latency": 300.0,
+    "finish": 60.0,
+    "fit": 900.0,
+    "probe": 180.0,
+}
+
+#: Starts a worker for (environment, device): the seam that tests replace.
+Spawn = Callable[[environments.Environment, str, Mapping[str, str]], Worker]
+#: Told of every stage that begins: (cell, stage).
+OnStage = Callable[[Cell, str], None]
+
+
+def nobody(cell: Cell, stage: str) -> None:
+    """An OnStage that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all blocks of a run share. ``timeouts_s`` is by stage; ``variables`` is what a child may inherit from."""
+
+    run: str
+    seed: int
+    threads: int
+    profile: Profile
+    workloads: Mapping[str, Workload]
+    store: Store
+    spawn: Spawn
+    variables: Mapping[str, str]
+    git_revision: str | None
+    machine_facts: Mapping[str, Any]
+    timeouts_s: Mapping[str, float] = field(default_factory=lambda: TIMEOUTS_S)
+    on_stage: OnStage = nobody
+
+    def child_environment(self, cell: Cell) -> dict[str, str]:
+        """The variables a worker for ``cell`` starts with."""
+        environment = environments.get(cell.environment)
+        return environments.child_environment(self.variables, environment, cell.device, self.threads)
+
+
+class Ended(Exception):
+    """A member of a block has its outcome; the others go on."""
+
+
+class Member:
+    """One cell's worker within a block, from spawn to record."""
+
+    def __init__(self, cell: Cell, block: str, process: int, context: Context) -> None:
+        self.cell = cell
+        self.outcome: Outcome | None = None
+        self._block = block
+        self._process = process
+        self._context = context
+        self._environment = environments.get(cell.environment)
+        self._workload = context.workloads[cell.workload]
+        self._variables = context.child_environment(cell)
+        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._stages_ns: dict[str, int] = {}
+        self._facts: dict[str, Any] = {}
+        self._prepared: dict[str, Any] = {}
+        self._bursts: list[Reply] = []
+        self._power_before = machine.power()
+        self._worker: Worker | None = None
+
+    def make_ready(self) -> None:
+        """Spawn, open, load, first call, verify, prepare; raises Ended when one of them decides the outcome."""
+        context, cell = self._context, self.cell
+        materials = context.store.materials(self._workload, cell)
+        reference = context.store.reference(self._workload, cell)
+        started = time.perf_counter_ns()
+        self._worker = context.spawn(self._environment, cell.device, self._variables)
+        self._stages_ns["spawn"] = time.perf_counter_ns() - started
+        framework = self._environment.framework
+        opened = self.stage(
+            "open", framework=framework, environment=cell.environment, device=cell.device, threads=context.threads
+        )
+        self._facts.update(opened)
+        weights, inputs = str(materials.weights), str(materials.inputs)
+        self._facts.update(self.stage("load", cell=cell.words(), weights=weights, inputs=inputs))
+        self._stages_ns["first_call"] = self.stage("first_call")["first_call_ns"]
+        self._facts.update(self.stage("verify", reference=str(reference.path), producer=reference.producer))
+        profile = context.profile
+        self._prepared = self.stage("prepare", burst_ns=profile.burst_ns, warm_up_ns=profile.warm_up_ns)
+
+    def stage(self, stage: str, **arguments: Any) -> Reply:
+        """Ask the worker for a stage; its end in any other way than well becomes the outcome.
+
+        Raises:
+            Ended: the outcome is set.
+        """
+        assert self._worker is not None
+        self._context.on_stage(self.cell, stage)
+        limit = self._context.timeouts_s[stage]
+        started = time.perf_counter_ns()
+        try:
+            reply = self._worker.call(stage, limit, **arguments)
+        except WorkerTimeout:
+            self._end(TimedOut(stage, limit))
+        except WorkerDied as death:
+            self._end(Failed(stage, death.kind, str(death), self._worker.log_tail()))
+        self._stages_ns[stage] = self._stages_ns.get(stage, 0) + time.perf_counter_ns() - started
+        if "outcome" in reply:
+            self._facts.update(reply.get("facts", {}))
+            said = reply["outcome"]
+            if said["kind"] == "failed":
+                said["log_tail"] = self._worker.log_tail()
+            self._end(msgspec.convert(said, Outcome))
+        ok: Reply = reply["ok"]
+        return ok
+
+    def burst(self) -> None:
+        """One burst, with the CPU time that everybody else took meanwhile."""
+        before = machine.cpu_busy_ns()
+        reply = self.stage("burst")
+        foreign = machine.cpu_busy_ns() - before - reply["own_cpu_ns"]
+        self._bursts.append({**reply, "foreign_cpu_ns": max(0, foreign)})
+
+    def complete(self) -> None:
+        """Latency samples and the second calibration; then the cell is measured."""
+        profile = self._context.profile
+        self._prepared.update(
+            self.stage("latency", samples=profile.latency_samples, limit_ns=profile.latency_ns)
+        )
+        self._prepared.update(self.stage("finish"))
+        self.outcome = Measured()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def record(self) -> Record:
+        """What happened, as one immutable line."""
+        assert self.outcome is not None
+        measurement = self._measurement() if isinstance(self.outcome, Measured) else None
+        facts = self._facts
+        return Record(
+            schema=SCHEMA_VERSION,
+            id=uuid.uuid4().hex,
+            run=self._context.run,
+            block=self._block,
+            process=self._process,
+            cell_id=self.cell.id,
+            cell=self.cell,
+            started_at=self._started_at,
+            outcome=self.outcome,
+            stages_ns=self._stages_ns,
+            fingerprint=self._fingerprint(),
+            measurement=measurement,
+            verification=msgspec.convert(facts.get("verification"), Verification | None),
+            precision=msgspec.convert(facts.get("precision"), EffectivePrecision | None),
+            labels=labels.labels_of(measurement) if measurement else [],
+        )
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.close()
+        raise Ended
+
+    def _measurement(self) -> Measurement:
+        def column(name: str) -> list[int]:
+            return [burst[name] for burst in self._bursts]
+
+        bursts = Bursts(
+            iterations=column("iterations"),
+            wall_ns=column("wall_ns"),
+            cpu_ns=column("cpu_ns"),
+            foreign_cpu_ns=list(column("foreign_cpu_ns")),
+            started_ns=column("started_ns"),
+        )
+        return msgspec.convert({**self._prepared, "bursts": msgspec.to_builtins(bursts)}, Measurement)
+
+    def _fingerprint(self) -> Fingerprint:
+        context, facts = self._context, self._facts
+        return Fingerprint(
+            versions={"twinbench": __version__, **facts.get("versions", {})},
+            variables=environments.recorded(self._variables),
+            device_name=facts.get("device_name"),
+            threads=context.threads,
+            machine=dict(context.machine_facts),
+            power={**self._power_before, "after": machine.power()},
+            git_revision=context.git_revision,
+            seed=context.seed,
+            weights_sha256=facts.get("weights_sha256"),
+            inputs_sha256=facts.get("inputs_sha256"),
+        )
+
+
+def run_block(block: Block, name: str, context: Context, processes: Sequence[int] | None = None) -> list[Record]:
+    """Run one block to its records, one per cell; a member that fails costs the others nothing.
+
+    ``name`` is the block's id in the records; ``processes`` numbers the members, by default all as the block's.
+    """
+    numbers = processes or [block.process] * len(block.cells)
+    members = [Member(cell, name, number, context) for cell, number in zip(block.cells, numbers, strict=True)]
+    order = random.Random(f"{context.seed}/{name}")
+    try:
+        _each(members, Member.make_ready)
+        for _ in range(context.profile.bursts):
+            turn = list(members)
+            order.shuffle(turn)
+            _each(turn, Member.burst)
+        _each(members, Member.complete)
+    finally:
+        for member in members:
+            member.close()
+    return [member.record() for member in members]
+
+
+def _each(members: Sequence[Member], action: Callable[[Member], None]) -> None:
+    """Do ``action`` with every member that has no outcome yet."""
+    for member in members:
+        if member.outcome is None:
+            try:
+                action(member)
+            except Ended:
+                continue

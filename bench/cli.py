@@ -1,0 +1,361 @@
+"""The command line: each command reads as its steps. Words and figures come from elsewhere; here they are put together.
+
+Exit codes: 0 all is well; 1 a comparison came out slower; 2 a word, option or file that cannot be used; 3 nothing was
+measured; 4 some cells are wrong, failed, timed out or implausible.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from bench import __version__, environments, store
+from bench.cell import DEVICES, MODES, PHASES, PRECISIONS
+from bench.errors import TwinbenchError, UsageError
+from bench.plan import PROFILES, Selection
+from bench.summary import CellSummary, summarise
+
+if TYPE_CHECKING:
+    from bench.setup import Setup
+
+app = typer.Typer(
+    name="twinbench",
+    help="The same model with the same weights in PyTorch, TensorFlow and JAX: which is faster, and is it still right?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+
+NOTHING_MEASURED = 3
+SOME_FAILED = 4
+
+Words = list[str]
+
+
+def _several(what: str, choices: Iterable[str] = ()) -> typer.models.OptionInfo:
+    listed = ", ".join(choices)
+    text = f"{what}; several by comma or by repeating" + (f" ({listed})" if listed else "")
+    option: typer.models.OptionInfo = typer.Option(help=text)
+    return option
+
+
+Works = Annotated[Words | None, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE, for instance mlp or mlp:wide; default: all")]
+Phase = Annotated[Words, _several("what is computed", PHASES)]
+Variant = Annotated[Words, _several("a form of the phase, such as the optimizer; all = every one")]
+EnvironmentOption = Annotated[Words, _several("where it runs; default: all that are installed")]
+Device = Annotated[Words, _several("default: all that work here", DEVICES)]
+Precision = Annotated[Words, _several("default: fp32, fp16, bf16", PRECISIONS)]
+Mode = Annotated[Words, _several("default: what the framework's users write", ("default", "all", *MODES))]
+Batch = Annotated[Words, _several("items per iteration; default: the size's own")]
+Python = Annotated[Words, typer.Option(metavar="NAME=PATH", help="interpreter of an environment; may be repeated")]
+ProfileOption = Annotated[str, typer.Option(help=f"how much is measured: {', '.join(PROFILES)}")]
+Processes = Annotated[int | None, typer.Option(help="fresh processes a cell; default: the profile's")]
+BurstCount = Annotated[int | None, typer.Option("--bursts", help="bursts a process; default: the profile's")]
+Seed = Annotated[int, typer.Option(help="of weights, inputs and the order of the cells")]
+Threads = Annotated[int | None, typer.Option(help="for every framework alike; default: the physical cores")]
+Timeout = Annotated[float | None, typer.Option(help="seconds that any stage may take; default: by stage")]
+Weights = Annotated[Path | None, typer.Option(help="a .safetensors file with upstream's names, in place of seeded ones")]
+Inputs = Annotated[Path | None, typer.Option(help="an .npz file, in place of the workload's own inputs")]
+Results = Annotated[Path, typer.Option(help="folder of all runs")]
+Baseline = Annotated[str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")]
+Margin = Annotated[float, typer.Option(help="differences below this share are called the same")]
+RESULTS = Path("results")
+
+
+def main() -> None:
+    """Entry point of the console script: an error of ours is a message and an exit code, never a traceback."""
+    try:
+        app()
+    except TwinbenchError as error:
+        Console(stderr=True).print(f"twinbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the workloads, their sizes and phases, and the environments."""
+    from bench.listing import environments_table, workloads_table
+    from bench.setup import workloads
+
+    console.print(workloads_table(workloads().values()))
+    console.print(environments_table(environments.ENVIRONMENTS.values()))
+
+
+@app.command()
+def doctor(
+    environment: EnvironmentOption = [],  # noqa: B006 - typer copies it
+    python: Python = [],  # noqa: B006
+    threads: Threads = None,
+    timeout: Timeout = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON for a bug report")] = False,
+) -> None:
+    """Look at the machine and at every environment: devices, versions, fence, effective precision."""
+    from bench import doctor as examination
+
+    setup = _setup(Selection(environments=_split(environment)), python, "quick", None, None, 0, threads, timeout)
+    report = examination.examine(setup)
+    if json:
+        print(report.as_json())
+    else:
+        for part in report.tables():
+            console.print(part)
+    if not report.healthy:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def run(
+    works: Works = None,
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = [],  # noqa: B006
+    precision: Precision = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    profile: ProfileOption = "quick",
+    processes: Processes = None,
+    bursts: BurstCount = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
+    results: Results = RESULTS,
+    baseline: Baseline = "",
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    run_name: Annotated[str, typer.Option("--run", help="which run --resume goes on with")] = "latest",
+) -> None:
+    """Measure the selected cells, verified first, and show a table at the end."""
+    from bench import session
+
+    if resume:
+        folder = store.find(results, run_name)
+        setup = session.setup_of(folder)
+    else:
+        selection = _selection(works, phase, variant, environment, device, precision, mode, batch)
+        setup = _setup(selection, python, profile, processes, bursts, seed, threads, timeout, weights, inputs)
+        folder = None
+    folder = session.measure(setup, results, folder, console)
+    problems: list[str] = []
+    summaries = summarise(store.read(folder, problems))
+    _show(summaries, problems, baseline)
+    console.print(f"\nrecords: {folder}\nreport:  twinbench report {folder}", highlight=False, soft_wrap=True)
+    raise typer.Exit(_exit_code(summaries))
+
+
+@app.command()
+def verify(
+    work: Annotated[str, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE")],
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = [],  # noqa: B006
+    precision: Precision = [],  # noqa: B006
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
+    dump: Annotated[Path | None, typer.Option(help="write the outputs to this .npz; the selection must be one cell")] = None,
+    converge: Annotated[bool, typer.Option("--converge", help="also train on the real data until it has learnt")] = False,
+) -> None:
+    """Check outputs against the reference, without timing anything."""
+    from bench import checking
+
+    selection = _selection([work], phase, variant, environment, device, precision, mode, batch)
+    setup = _setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
+    checks = checking.check(setup, dump, converge, console)
+    console.print(checking.table(checks))
+    if not any(check.outcome == "right" for check in checks):
+        raise typer.Exit(SOME_FAILED if any(check.outcome != "unsupported" for check in checks) else NOTHING_MEASURED)
+    raise typer.Exit(SOME_FAILED if any(check.outcome not in ("right", "unsupported") for check in checks) else 0)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a run (name, folder, latest), or ENVIRONMENT[/DEVICE[/PRECISION[/MODE]]]")],
+    b: Annotated[str, typer.Argument(help="the same for the other side")],
+    works: Annotated[Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] of a live comparison; may be repeated")] = [],  # noqa: B006
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    blocks: Annotated[int, typer.Option(help="most blocks of a live comparison; looks are at 8, 16 and 32")] = 32,
+    bursts: BurstCount = None,
+    margin: Margin = 0.03,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    results: Results = RESULTS,
+    across: Annotated[Words, _several("facts that may differ between stored runs, such as chip or threads")] = [],  # noqa: B006
+) -> None:
+    """Compare two sides live, block by block, or two stored runs (advisory)."""
+    from bench import comparing
+
+    if comparing.is_run(results, a) and comparing.is_run(results, b):
+        outcome = comparing.stored(store.find(results, a), store.find(results, b), margin, frozenset(_split(across)))
+    else:
+        selection = Selection(tuple(works), _split(phase), _split(variant), batches=_numbers("batch", batch))
+        sides = (comparing.side(a, results), comparing.side(b, results))
+        selection = replace(selection, environments=tuple(dict.fromkeys(side.environment for side in sides)))
+        setup = _setup(selection, python, "quick", None, bursts, seed, threads, timeout)
+        outcome = comparing.live(setup, sides, blocks, margin, results, console)
+    for part in outcome.tables():
+        console.print(part)
+    _warn(outcome.problems)
+    if not outcome.comparisons:
+        raise typer.Exit(NOTHING_MEASURED)
+    raise typer.Exit(1 if any(found.verdict.word == "slower" for found in outcome.comparisons) else 0)
+
+
+@app.command()
+def report(
+    runs: Annotated[Words | None, typer.Argument(help="runs (name, folder, latest); default: latest")] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write; default: reports/<run>.html")] = None,
+    format_: Annotated[str, typer.Option("--format", help="html or markdown")] = "html",
+    title: Annotated[str, typer.Option(help="heading of the page")] = "",
+    baseline: Baseline = "",
+    margin: Margin = 0.03,
+    results: Results = RESULTS,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+) -> None:
+    """Write an HTML page (or Markdown) on one or more runs."""
+    from bench import reporting
+
+    folders = [store.find(results, name) for name in runs or ["latest"]]
+    material = reporting.gather(folders, baseline, margin, title)
+    _warn(material.meta.skipped_lines)
+    if format_ == "markdown":
+        reporting.write_markdown(material, out)
+        return
+    if format_ != "html":
+        raise UsageError(f"--format is html or markdown, got {format_!r}")
+    path = reporting.write_html(material, out or Path("reports") / f"{folders[-1].resolve().name}.html")
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    if open_:
+        typer.launch(str(path.resolve()))
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="file to write")],
+    runs: Annotated[Words | None, typer.Argument(help="runs (name, folder, latest); default: latest")] = None,
+    format_: Annotated[str, typer.Option("--format", help="pytest-benchmark or csv")] = "pytest-benchmark",
+    results: Results = RESULTS,
+) -> None:
+    """Write a run for other tools: pytest-benchmark's JSON, or CSV."""
+    from bench import exporting
+
+    folders = [store.find(results, name) for name in runs or ["latest"]]
+    problems: list[str] = []
+    count = exporting.write(store.read_all(folders, problems), format_, out)
+    _warn(problems)
+    console.print(f"{count} benchmarks: {out}", highlight=False, soft_wrap=True)
+    if not count:
+        raise typer.Exit(NOTHING_MEASURED)
+
+
+def _split(values: Iterable[str]) -> tuple[str, ...]:
+    """Words given by comma or by repetition, each once, in order."""
+    return tuple(dict.fromkeys(word.strip() for value in values for word in value.split(",") if word.strip()))
+
+
+def _numbers(what: str, values: Iterable[str]) -> tuple[int, ...]:
+    words = _split(values)
+    for word in words:
+        if not word.isdecimal() or int(word) < 1:
+            raise UsageError(f"--{what} takes whole numbers from 1, got {word!r}")
+    return tuple(int(word) for word in words)
+
+
+def _selection(
+    works: Sequence[str] | None,
+    phase: Words,
+    variant: Words,
+    environment: Words,
+    device: Words,
+    precision: Words,
+    mode: Words,
+    batch: Words,
+) -> Selection:
+    return Selection(
+        workloads=_split(works or ()),
+        phases=_split(phase),
+        variants=_split(variant),
+        environments=_split(environment),
+        devices=_split(device),
+        precisions=_split(precision),
+        modes=_split(mode),
+        batches=_numbers("batch", batch),
+    )
+
+
+def _setup(
+    selection: Selection,
+    python: Words,
+    profile: str,
+    processes: int | None,
+    bursts: int | None,
+    seed: int,
+    threads: int | None,
+    timeout: float | None,
+    weights: Path | None = None,
+    inputs: Path | None = None,
+) -> Setup:
+    from bench.run import interpreters
+    from bench.setup import Setup, default_threads, profile_of
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads must be at least 1, got {threads}")
+    if timeout is not None and timeout <= 0:
+        raise UsageError(f"--timeout must be above 0 seconds, got {timeout:g}")
+    return Setup(
+        selection=selection,
+        profile=profile_of(profile, processes, bursts),
+        seed=seed,
+        threads=threads or default_threads(),
+        pythons=interpreters(python, selection.environments),
+        timeout_s=timeout,
+        weights=str(weights.resolve()) if weights else None,
+        inputs=str(inputs.resolve()) if inputs else None,
+    )
+
+
+def _show(summaries: list[CellSummary], problems: Sequence[str], baseline: str) -> None:
+    from bench.report.terminal import terminal_table
+
+    console.print()
+    console.print(terminal_table(summaries, baseline))
+    _warn(problems)
+
+
+def _warn(problems: Sequence[str]) -> None:
+    for problem in problems:
+        console.print(f"skipped {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _exit_code(summaries: Sequence[CellSummary]) -> int:
+    outcomes = {summary.outcome for summary in summaries}
+    if outcomes & {"wrong", "failed", "timed_out", "implausible"}:
+        return SOME_FAILED
+    return 0 if "measured" in outcomes else NOTHING_MEASURED

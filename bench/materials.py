@@ -1,0 +1,130 @@
+"""Same bytes in: makes weights, inputs and references once, in a content-addressed cache that all workers read."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import tensors, verify
+from bench.cell import Cell
+from bench.workload import Arrays, Workload
+
+#: Makes a reference by running ``cell`` (fp32 on a CPU) in a framework and dumping its outputs to the path; returns
+#: who produced it, for instance "torch 2.13.0 cpu fp32".
+Produce = Callable[[Cell, "Materials", Path], str]
+
+
+def cache_folder() -> Path:
+    """``$TWINBENCH_CACHE``, else ``twinbench`` in the user's cache folder."""
+    given = os.environ.get("TWINBENCH_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twinbench"
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a worker loads for one work: paths of ``.npz`` files and the SHA-256 of their contents."""
+
+    weights: Path
+    weights_sha256: str
+    inputs: Path
+    inputs_sha256: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The truth for one work, in canonical names and layouts, and who made it."""
+
+    path: Path
+    producer: str
+
+
+class Store:
+    """Makes each thing once per run; files that lie in the cache already are not written again."""
+
+    def __init__(
+        self,
+        seed: int,
+        folder: Path | None = None,
+        weights_file: Path | None = None,
+        inputs_file: Path | None = None,
+        produce: Produce | None = None,
+    ) -> None:
+        self.seed = seed
+        self._folder = folder or cache_folder()
+        self._weights_file = weights_file
+        self._inputs_file = inputs_file
+        self._produce = produce
+        self._scratch = tempfile.TemporaryDirectory(prefix="twinbench-references-")
+        self._materials: dict[tuple[object, ...], Materials] = {}
+        self._references: dict[tuple[object, ...], Reference] = {}
+
+    def materials(self, workload: Workload, cell: Cell) -> Materials:
+        """Weights and inputs of ``cell``'s work.
+
+        Raises:
+            TensorError: a given file has missing, surplus or misshaped tensors.
+        """
+        key = cell.work
+        if key not in self._materials:
+            weights, inputs = self._arrays(workload, cell)
+            weights_path, weights_sha = self._put(weights)
+            inputs_path, inputs_sha = self._put(inputs)
+            self._materials[key] = Materials(weights_path, weights_sha, inputs_path, inputs_sha)
+        return self._materials[key]
+
+    def reference(self, workload: Workload, cell: Cell) -> Reference:
+        """The truth for ``cell``: float64 NumPy, or fp32 on the CPU by a framework where the size says so.
+
+        The key of the cache holds the bytes of weights and inputs and the source of the workload, so that an edit of
+        the reference makes a new one.
+        """
+        key = cell.work
+        if key not in self._references:
+            self._references[key] = self._make_reference(workload, cell)
+        return self._references[key]
+
+    def _make_reference(self, workload: Workload, cell: Cell) -> Reference:
+        materials = self.materials(workload, cell)
+        size = workload.sizes[cell.size]
+        by_framework = size.reference == "cpu-fp32" and self._produce is not None
+        source = Path(inspect.getfile(type(workload))).read_text(encoding="utf-8")
+        facts = (*cell.work, materials.weights_sha256, materials.inputs_sha256, source)
+        stem = hashlib.sha256(repr(facts).encode()).hexdigest()
+        if by_framework and self._produce is not None:
+            # Made anew in every run: it is cheap beside the run, and what made it is then known for sure.
+            path = Path(self._scratch.name) / f"{stem}.npz"
+            return Reference(path, self._produce(cell, materials, path))
+        path = self._folder / "references" / f"{stem}-numpy.npz"
+        if not path.exists():
+            weights, inputs = tensors.load(materials.weights), tensors.load(materials.inputs)
+            tensors.save(path, workload.reference(size.config, cell.phase, cell.variant, weights, inputs))
+        return Reference(path, "NumPy float64")
+
+    def _arrays(self, workload: Workload, cell: Cell) -> tuple[Arrays, Arrays]:
+        config = workload.sizes[cell.size].config
+        if self._weights_file is None:
+            weights = workload.weights(config, self.seed)
+        else:
+            weights = verify.load_weights(self._weights_file, workload.shapes(config))
+        inputs = workload.inputs(config, cell.phase, cell.batch, self.seed)
+        if self._inputs_file is not None:
+            inputs = verify.load_inputs(self._inputs_file, inputs)
+        return weights, inputs
+
+    def _put(self, arrays: Arrays) -> tuple[Path, str]:
+        sha = tensors.digest(arrays)
+        path = self._folder / "arrays" / f"{sha}.npz"
+        if not path.exists():
+            tensors.save(path, arrays)
+        return path, sha
+
+    def put(self, arrays: Arrays) -> Path:
+        """Any arrays a worker is to read, by content."""
+        return self._put(arrays)[0]

@@ -1,0 +1,109 @@
+"""``twinbench report``: run folders in, one page out. Reads every record once, and holds summaries only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import __version__, store
+from bench.compare import compare_duets
+from bench.errors import UsageError
+from bench.record import Record
+from bench.report import ReportMeta, markdown, write_report
+from bench.summary import CellSummary, summarise
+from bench.verdict import Comparison
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of."""
+
+    summaries: Sequence[CellSummary]
+    comparisons: Sequence[Comparison]
+    meta: ReportMeta
+
+
+class _Passing:
+    """Looks at records on their way: first and last time, and whether any two shared a block."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self.last: str | None = None
+        self.duets = False
+        self._blocks: set[tuple[str, str]] = set()
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The same records."""
+        for record in records:
+            self.first = min(self.first or record.started_at, record.started_at)
+            self.last = max(self.last or record.started_at, record.started_at)
+            block = (record.run, record.block)
+            self.duets |= block in self._blocks
+            self._blocks.add(block)
+            yield record
+
+
+def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) -> Material:
+    """Summaries, comparisons and facts of the runs.
+
+    Raises:
+        UsageError: the folders hold no record at all.
+    """
+    problems: list[str] = []
+    passing = _Passing()
+    summaries = summarise(passing.watch(store.read_all(folders, problems)))
+    if not summaries:
+        raise UsageError(f"no records in {', '.join(map(str, folders))}")
+    comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
+    names = tuple(folder.resolve().name for folder in folders)
+    meta = ReportMeta(
+        title=title or f"twinbench: {', '.join(names)}",
+        runs=names,
+        started_at=passing.first,
+        finished_at=passing.last,
+        command="; ".join(_commands(folders)),
+        twinbench_version=__version__,
+        skipped_lines=tuple(problems),
+        baseline=baseline,
+    )
+    return Material(summaries, comparisons, meta)
+
+
+def write_html(material: Material, path: Path) -> Path:
+    """The page, at ``path``.
+
+    Raises:
+        UsageError: the extra ``report`` is missing, or the file cannot be written.
+    """
+    try:
+        return write_report(material.summaries, material.comparisons, material.meta, path)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"a report needs {error.name}: pip install 'twinbench[report]'") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_markdown(material: Material, path: Path | None) -> None:
+    """The summary, to ``path`` or to standard output."""
+    text = markdown(material.summaries, material.comparisons, material.meta)
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _commands(folders: Sequence[Path]) -> list[str]:
+    """The command of each run, where its run.json is there and says so."""
+    found = []
+    for folder in folders:
+        try:
+            found.append(str(store.run_facts(folder)["command"]))
+        except (UsageError, KeyError):
+            continue
+    return found

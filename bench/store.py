@@ -1,0 +1,188 @@
+"""Run folders on disk: append-only JSON lines that survive kill -9, and readers that never stop at a bad line.
+
+    results/<run>/run.json          what was asked: the plan can be made again from it
+    results/<run>/records.jsonl     one record a line, fsynced before the next block starts
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.errors import UsageError, unknown
+from bench.record import SCHEMA_VERSION, Record
+
+RECORDS = "records.jsonl"
+RUN = "run.json"
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+class _Version(msgspec.Struct):
+    """The one field that every version of the schema has."""
+
+    schema: int
+
+
+_version_decoder = msgspec.json.Decoder(_Version)
+
+
+def new_run(results: Path, facts: dict[str, Any]) -> Path:
+    """Make a run folder with a name of its own; two runs that start in the same second do not meet."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    while True:
+        folder = results / f"{stamp}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot make a run folder in {results}: {error.strerror}") from error
+    temporary = folder / f"{RUN}.part"
+    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / RUN)
+    return folder
+
+
+def run_facts(folder: Path) -> dict[str, Any]:
+    """What ``new_run`` wrote.
+
+    Raises:
+        UsageError: the folder is not a run, or its file is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not a run folder: it has no {RUN}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / RUN} cannot be read: {error}") from error
+    return facts
+
+
+class Appender:
+    """Writes records of one run. Holds a lock: a second ``--resume`` of the same run is refused, not interleaved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / RECORDS
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise UsageError(f"{folder} is being written by another twinbench") from None
+        self._end_last_line()
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Write ``records`` in one piece and wait until the disk has them."""
+        data = b"".join(_encoder.encode(record) + b"\n" for record in records)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Release the lock."""
+        os.close(self._descriptor)
+
+    def _end_last_line(self) -> None:
+        """A killed writer may have left half a line; ours must not be glued to it."""
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
+
+
+@contextmanager
+def appending(folder: Path) -> Iterator[Appender]:
+    """An Appender that is closed at the end."""
+    appender = Appender(folder)
+    try:
+        yield appender
+    finally:
+        appender.close()
+
+
+def read(folder: Path, problems: list[str]) -> Iterator[Record]:
+    """The records of a run, one at a time; what cannot be read is skipped.
+
+    ``problems`` collects a sentence for each skipped line, ``file:line: why``, for the caller to show.
+    """
+    path = folder / RECORDS
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, start=1):
+            if line.isspace():
+                continue
+            try:
+                yield parse(line)
+            except ValueError as error:
+                state = "truncated line" if not line.endswith(b"\n") else "not a record"
+                problems.append(f"{path}:{number}: {state}: {error}")
+
+
+def parse(line: bytes) -> Record:
+    """One line as a record, from any schema version that was ever published.
+
+    Raises:
+        ValueError: the line is no record, or its version is newer than this twinbench.
+    """
+    try:
+        version = _version_decoder.decode(line).schema
+        if version > SCHEMA_VERSION:
+            raise ValueError(f"schema {version} is newer than this twinbench reads ({SCHEMA_VERSION})")
+        return _decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+
+
+def runs(results: Path) -> list[Path]:
+    """All run folders, oldest first (their names begin with the time)."""
+    if not results.is_dir():
+        return []
+    return sorted(path.parent for path in results.glob(f"*/{RUN}"))
+
+
+def find(results: Path, name: str) -> Path:
+    """A run by folder path, by name, or ``latest``.
+
+    Raises:
+        UsageError: there is none; names the nearest.
+    """
+    known = runs(results)
+    if name == "latest":
+        if not known:
+            raise UsageError(f"no runs in {results} yet; make one with: twinbench run")
+        return known[-1]
+    as_path = Path(name)
+    if (as_path / RECORDS).exists() or (as_path / RUN).exists():
+        return as_path
+    for folder in known:
+        if folder.name == name:
+            return folder
+    raise unknown("run", name, [*(folder.name for folder in known[-20:]), "latest"])
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a line of records.jsonl; published as docs/record.schema.json."""
+    made = msgspec.json.schema(Record)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"twinbench record, schema {SCHEMA_VERSION}"}
+    return {**head, **made}
+
+
+def read_all(folders: Sequence[Path], problems: list[str]) -> Iterator[Record]:
+    """The records of several runs, in the order given."""
+    for folder in folders:
+        yield from read(folder, problems)
