@@ -29,6 +29,7 @@ FAKE_BEHAVIOURS = (
     "misprecise",
     "shouting",
     "slower",
+    "impossible",
 )
 
 
