@@ -1,0 +1,272 @@
+"""noxfile.py: what it lists, how it makes environments, and what a machine with the wrong Python is told."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOXFILE = ROOT / "noxfile.py"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NAMES = PYPROJECT["tool"]["twinbench"]["environments"]
+
+
+class Registry(ModuleType):
+    """A stand-in for nox, which is not installed beside the tests: notes the names of the sessions."""
+
+    def __init__(self) -> None:
+        super().__init__("nox")
+        self.sessions: list[str] = []
+        self.options = type("Options", (), {})()
+        self.virtualenv = ModuleType("nox.virtualenv")
+
+    def session(self, function: Callable[..., None] | None = None, *, name: str | None = None) -> Any:
+        """nox.session with and without parentheses."""
+        if function is None:
+            return lambda inner: self.session(inner, name=name)
+        self.sessions.append(name or function.__name__)
+        return function
+
+
+@pytest.fixture
+def nox(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """nox's stand-in, in place while the file is loaded."""
+    registry = Registry()
+    monkeypatch.setitem(sys.modules, "nox", registry)
+    monkeypatch.setitem(sys.modules, "nox.virtualenv", registry.virtualenv)
+    return registry
+
+
+@pytest.fixture
+def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """noxfile.py as a module, its folder replaced by a temporary one; its settings for uv are taken back."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    spec = importlib.util.spec_from_file_location("noxfile_under_test", NOXFILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "NOX_DIR", tmp_path / ".nox")
+    return module
+
+
+def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
+    """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
+    expected = {"bench", "tests", "report", "lint"}
+    expected |= {f"{session}({name})" for session in ("bench", "parity") for name in NAMES}
+    assert set(nox.sessions) == expected
+    assert len(nox.sessions) == len(expected)
+    source = NOXFILE.read_text(encoding="utf-8")
+    assert not any(name in source for name in NAMES)
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 8, 10, "final", 0), (3, 10, 99)])
+def test_old_python_is_told(noxfile: ModuleType, version: tuple[object, ...]) -> None:
+    """A sentence with both versions, no traceback."""
+    with pytest.raises(SystemExit, match=rf"needs Python 3\.11 or newer, this is {version[0]}\.{version[1]}"):
+        noxfile.refuse_old_python(version)
+
+
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 14, 0), (4, 0, 0)])
+def test_new_python_is_welcome(noxfile: ModuleType, version: tuple[object, ...]) -> None:
+    """Nothing happens."""
+    assert noxfile.refuse_old_python(version) is None
+
+
+def test_the_file_parses_on_old_python() -> None:
+    """Else the guard never runs: the grammar of 3.8, and the guard before any import that 3.8 does not have."""
+    tree = ast.parse(NOXFILE.read_text(encoding="utf-8"), feature_version=(3, 8))
+    lines = {alias.name: node.lineno for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    calls = [node.lineno for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    assert lines["sys"] < min(calls) < lines["tomllib"]
+    with pytest.raises(SyntaxError):
+        ast.parse("match 1:\n    case _: pass", feature_version=(3, 8))
+
+
+def test_bridge_keeps_what_exists(noxfile: ModuleType, tmp_path: Path) -> None:
+    """pip passes over a missing folder, uv fails on it; addresses pass as they are; uv's own setting wins."""
+    bridged = noxfile.bridged
+    assert bridged({}) == {"UV_PYTHON_DOWNLOADS": "never"}
+    places = f"{tmp_path} {tmp_path}/missing https://example.org/whl"
+    assert bridged({"PIP_FIND_LINKS": places})["UV_FIND_LINKS"] == f"{tmp_path},https://example.org/whl"
+    assert "UV_FIND_LINKS" not in bridged({"PIP_FIND_LINKS": f"{tmp_path}/missing"})
+    assert "UV_FIND_LINKS" not in bridged({"PIP_FIND_LINKS": str(tmp_path), "UV_FIND_LINKS": "/mine"})
+    assert "UV_PYTHON_DOWNLOADS" not in bridged({"UV_PYTHON_DOWNLOADS": "automatic"})
+    indexes = {
+        "PIP_INDEX_URL": "https://a.example/simple",
+        "PIP_EXTRA_INDEX_URL": "https://b.example https://c.example",
+    }
+    found = bridged(indexes)
+    assert found["UV_DEFAULT_INDEX"] == "https://a.example/simple"
+    assert found["UV_INDEX"] == "https://b.example https://c.example"
+
+
+def test_stamp_changes_with_pins_and_interpreter(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the pins does not matter; each pin, the version and the place of Python do."""
+    first = noxfile.stamp(["a==1", "b==2"])
+    assert first == noxfile.stamp(["b==2", "a==1"])
+    assert first != noxfile.stamp(["a==1", "b==3"])
+    assert first != noxfile.stamp(["a==1"])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "version", "3.99")
+        assert first != noxfile.stamp(["a==1", "b==2"])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "base_prefix", "/elsewhere")
+        assert first != noxfile.stamp(["a==1", "b==2"])
+
+
+class Maker:
+    """Stands for ``creation``: counts, and makes an environment by shell commands in place of installing."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.made = 0
+        self.fails = fails
+
+    def __call__(self, folder: Path, requirements: list[str], uv: str | None) -> list[list[str]]:
+        self.made += 1
+        make = f"mkdir -p {folder}/bin && ln -s {sys.executable} {folder}/bin/python"
+        return [["sh", "-c", make], ["sh", "-c", "exit 7" if self.fails else "exit 0"]]
+
+
+def test_environment_is_made_once(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again only when the pins change or the interpreter is gone."""
+    maker = Maker()
+    monkeypatch.setattr(noxfile, "creation", maker)
+    folder = noxfile.NOX_DIR / "environments" / "one"
+    for _ in range(3):
+        assert noxfile.environment(folder, ["a==1"], None) == folder / "bin" / "python"
+    assert maker.made == 1
+    noxfile.environment(folder, ["a==2"], None)
+    assert maker.made == 2
+    (folder / "bin" / "python").unlink()
+    noxfile.environment(folder, ["a==2"], None)
+    assert maker.made == 3
+
+
+def test_interrupted_environment_is_made_again(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed installation leaves an interpreter but no stamp, and is no reason to believe in it."""
+    folder = noxfile.NOX_DIR / "environments" / "one"
+    monkeypatch.setattr(noxfile, "creation", Maker(fails=True))
+    with pytest.raises(noxfile.SetupError, match="7 from: sh -c exit 7"):
+        noxfile.environment(folder, ["a==1"], None)
+    assert (folder / "bin" / "python").exists()
+    maker = Maker()
+    monkeypatch.setattr(noxfile, "creation", maker)
+    noxfile.environment(folder, ["a==1"], None)
+    assert maker.made == 1
+
+
+def test_creation_uses_uv_or_pip(noxfile: ModuleType, tmp_path: Path) -> None:
+    """Both install exactly the requirements into the folder's own interpreter."""
+    for uv in (None, "/opt/uv"):
+        make, install = noxfile.creation(tmp_path, ["a==1", "b==2; sys_platform == 'linux'"], uv)
+        assert make[0] == (uv or sys.executable)
+        assert make[-1] == str(tmp_path)
+        assert str(tmp_path / "bin" / "python") in install
+        assert install[-2:] == ["a==1", "b==2; sys_platform == 'linux'"]
+
+
+def test_missing_venv_is_told(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Debian's Python without python3-venv has venv but no ensurepip; with uv neither is needed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object())
+    with pytest.raises(noxfile.SetupError, match="apt install python3-venv"):
+        noxfile.creation(tmp_path, [], None)
+    assert noxfile.creation(tmp_path, [], "/opt/uv")
+    with pytest.raises(SystemExit, match="apt install python3-venv"):
+        noxfile.bootstrap(["--list"])
+
+
+def test_script_goes_on_under_its_own_nox(tmp_path: Path) -> None:
+    """Run as a script in a copy where the bootstrap environment is there: nox gets the file and the arguments."""
+    for name in ("noxfile.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    folder = tmp_path / ".nox" / "bootstrap"
+    (folder / "bin").mkdir(parents=True)
+    script = folder / "bin" / "python"
+    script.write_text('#!/bin/sh\necho "$@"\n')
+    script.chmod(0o755)
+    probe = "import noxfile; print(noxfile.stamp(noxfile.PYPROJECT['dependency-groups']['nox']))"
+    fake_nox = "import sys, types; nox = types.ModuleType('nox'); nox.virtualenv = types.ModuleType('nox.virtualenv'); "
+    fake_nox += "nox.options = types.SimpleNamespace(); nox.Session = object; "
+    fake_nox += "nox.session = lambda f=None, **k: f or (lambda g: g); "
+    fake_nox += "sys.modules.update({'nox': nox, 'nox.virtualenv': nox.virtualenv}); "
+    stamp = subprocess.run(
+        [sys.executable, "-c", fake_nox + probe], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    (folder / "twinbench-stamp").write_text(stamp.stdout.strip())
+    done = subprocess.run(
+        [sys.executable, "noxfile.py", "-s", "bench", "--", "mlp:wide"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        "-m",
+        "nox",
+        "--noxfile",
+        str(tmp_path / "noxfile.py"),
+        "-s",
+        "bench",
+        "--",
+        "mlp:wide",
+    ]
+
+
+def test_ci_runs_lint_then_tests() -> None:
+    """The CI entry stops at the first failure, also inside a pipe."""
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text
+    assert 0 < text.index("noxfile.py -s lint") < text.index("noxfile.py -s tests")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+FIXTURE_TEST = """
+def test_one(environment, interpreter):
+    assert interpreter.exists()
+
+def test_all(interpreters):
+    assert interpreters
+
+def test_plain():
+    pass
+"""
+
+
+@pytest.fixture
+def guarded(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with our conftest.py and three tests, and no interpreter given."""
+    for name in NAMES:
+        monkeypatch.delenv(f"TWINBENCH_PYTHON_{name.upper()}", raising=False)
+    source = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
+    pytester.makeconftest(source.replace('pytest_plugins = ["pytester"]', ""))
+    pytester.makepyfile(FIXTURE_TEST)
+    pytester.makeini("[pytest]\nmarkers = frameworks: x")
+    return pytester
+
+
+def test_missing_interpreter_is_a_failure(guarded: pytest.Pytester) -> None:
+    """Never a skip; --no-frameworks is the way to say that it is meant."""
+    guarded.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1, errors=len(NAMES) + 1)
+    result = guarded.runpytest_inprocess("-p", "no:cacheprovider", "--no-frameworks")
+    result.assert_outcomes(passed=1, deselected=len(NAMES) + 1)
+
+
+def test_one_environment_needs_only_its_interpreter(guarded: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What parity(<environment>) runs: the tests of that environment, not those that need all."""
+    monkeypatch.setenv(f"TWINBENCH_PYTHON_{NAMES[0].upper()}", sys.executable)
+    result = guarded.runpytest_inprocess("-p", "no:cacheprovider", "--environment", NAMES[0])
+    result.assert_outcomes(passed=1, deselected=2)
