@@ -6,7 +6,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from bench.cell import Cell
 from bench.record import Fingerprint
 from bench.report import ReportMeta, write_report
 from bench.summary import CellSummary, Interval
+from bench.verdict import Comparison, Verdict
 
 META = ReportMeta(
     title="Fixture: mlp on an imagined machine (synthetic figures)",
@@ -29,28 +30,6 @@ PRECISION_GAIN = {"fp32": 1.0, "fp16": 0.31, "bf16": 1.42}
 LIMITS = {"fp32": 2e-5, "fp16": 5e-3, "bf16": 3e-2}
 BASE_RATE = {"digits inference": 1.31e6, "digits training": 2.4e5, "wide inference": 3920.0, "wide training": 1105.0}
 MODES = {"torch": ("eager", "compiled"), "tensorflow": ("compiled",), "jax": ("compiled",)}
-
-
-@dataclass(frozen=True)
-class FixtureVerdict:
-    """The shape of ``bench.compare.Verdict`` that the report reads."""
-
-    word: str
-    ratio: Interval | None
-    blocks: int
-    p_value: float | None
-    detail: str
-
-
-@dataclass(frozen=True)
-class FixtureComparison:
-    """The shape of ``bench.compare.Comparison`` that the report reads."""
-
-    cell_a: Cell
-    cell_b: Cell
-    kind: str
-    verdict: FixtureVerdict
-    notes: tuple[str, ...]
 
 
 def cell(**words: object) -> Cell:
@@ -177,7 +156,7 @@ def many(count: int) -> list[CellSummary]:
     return [measured(one, 1000.0 + 7 * index) for index, one in enumerate(cells[:count])]
 
 
-def comparisons() -> list[FixtureComparison]:
+def comparisons() -> list[Comparison]:
     """A verdict of each word."""
     base = cell()
     rows: Sequence[tuple[str, Interval | None, str]] = (
@@ -188,8 +167,8 @@ def comparisons() -> list[FixtureComparison]:
     )
     precisions = ("bf16", "fp16", "fp32", "amp-bf16")
     return [
-        FixtureComparison(base, base.but(precision=precision, mode="compiled"), "duet",
-                          FixtureVerdict(word, ratio, 16, 0.003, detail), ("contended in 2 of 16 blocks",))
+        Comparison(base, base.but(precision=precision, mode="compiled"), "duet",
+                          Verdict(word, ratio, 16, 0.003, detail), ("contended in 2 of 16 blocks",))
         for (word, ratio, detail), precision in zip(rows, precisions, strict=True)
     ]  # fmt: skip
 

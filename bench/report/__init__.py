@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.summary import CellSummary
+
+if TYPE_CHECKING:
+    from bench.verdict import Comparison
 
 
 @dataclass(frozen=True)
 class ReportMeta:
-    """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one."""
+    """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one.
+
+    ``margin`` is the one that the comparisons were made with.
+    """
 
     title: str
     runs: tuple[str, ...]
@@ -25,9 +31,12 @@ class ReportMeta:
     twinbench_version: str
     skipped_lines: tuple[str, ...] = ()
     baseline: str = ""
+    margin: float = 0.03
 
 
-def write_report(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta, path: Path) -> Path:
+def write_report(
+    summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta, path: Path
+) -> Path:
     """Write the self-contained page to ``path`` (folders are made) and return it.
 
     Raises:
@@ -40,7 +49,7 @@ def write_report(summaries: Sequence[CellSummary], comparisons: Sequence[Any], m
     return path
 
 
-def markdown(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta) -> str:
+def markdown(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
     """A summary that fits a pull request's comment."""
     from bench.report.markdown import render
 

@@ -11,9 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from bench.cell import PRECISIONS, Cell
 from bench.summary import CellSummary, Interval
+
+if TYPE_CHECKING:
+    from bench.verdict import Comparison
 
 Work = tuple[str, str, str, str, int]
 DEFAULT_BASELINE = "torch/cpu/fp32/eager"
@@ -178,6 +182,17 @@ def outcome_counts(summaries: Iterable[CellSummary]) -> dict[str, int]:
     counts = Counter(summary.outcome for summary in summaries)
     known = {outcome: counts.pop(outcome) for outcome in OUTCOMES if outcome in counts}
     return known | dict(sorted(counts.items()))
+
+
+def unspeakable(summaries: Sequence[CellSummary]) -> set[str]:
+    """Ids of cells whose speed must not be shown, in whatever form it arrives."""
+    return {one.cell.id for one in summaries if one.outcome in ("wrong", "implausible")}
+
+
+def without_wrong(comparisons: Sequence[Comparison], summaries: Sequence[CellSummary]) -> list[tuple[int, Comparison]]:
+    """Comparisons of which both sides may be shown, each with its number in the table (from 1)."""
+    hidden = unspeakable(summaries)
+    return [(number, one) for number, one in enumerate(comparisons, 1) if not {one.cell_a.id, one.cell_b.id} & hidden]
 
 
 def command_for(cell: Cell) -> str:

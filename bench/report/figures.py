@@ -166,6 +166,8 @@ def _ratio_axis(axes: Axes, low: float, high: float) -> None:
         ticks = [tick / 100 for tick in range(10, 400, 5 if high / low < 1.4 else 20)]
     else:
         step = max(1, math.ceil(math.log2(high / low) / 9))
+        low, high = min(low, 0.48), max(high, 2.1)
+        axes.set_xlim(low, high)
         ticks = [2.0**power for power in range(-30, 60) if power % step == 0]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.xaxis.set_minor_locator(NullLocator())

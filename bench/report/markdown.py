@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bench.cell import Cell
 from bench.report import ReportMeta, headline, sections
-from bench.report.facts import accelerations
-from bench.report.page import unspeakable
+from bench.report.facts import accelerations, unspeakable
 from bench.summary import CellSummary
+
+if TYPE_CHECKING:
+    from bench.verdict import Comparison
 
 #: GitHub refuses comments above 65,536 characters.
 MAX_CHARACTERS = 60_000
-MAX_PROBLEMS, MAX_COMPARISONS = 30, 40
+MAX_PROBLEMS, MAX_CELLS, MAX_COMPARISONS = 30, 6, 40
 REASON_WIDTH = 160
 
 
-def render(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta) -> str:
-    """Headline, a table per work, problems and comparisons; whole works are cut, and said so, when it grows too long."""
+def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
+    """Headline, a table per work, comparisons, problems; where it grows too long, works are cut and that is said."""
     head = [f"### {plain(meta.title)}", "", f"**{plain(headline.headline(summaries, meta.baseline))}**", ""]
     gains = [headline.acceleration_sentence(gain) for gain in accelerations(summaries)]
     told = gains or [headline.no_acceleration(summaries)]
@@ -73,16 +76,20 @@ def _square(square: sections.Square) -> str:
 def _problems(summaries: Sequence[CellSummary]) -> list[str]:
     lines = []
     for word, members in sections.problems(summaries):
-        lines += [f"<details><summary>{word}: {len(members)}</summary>", ""]
-        shown = members[:MAX_PROBLEMS]
-        lines += [f"- {plain(one.cell.label)}: {code(one.reason or 'no reason recorded')}" for one in shown]
-        if len(members) > len(shown):
-            lines.append(f"- the first {len(shown)} of {len(members)}")
+        lines += [f"<details><summary>{plain(word)}: {sum(len(one.cells) for one in members)}</summary>", ""]
+        lines += [f"- {_cells(one.cells)}: {code(one.reason)}" for one in members[:MAX_PROBLEMS]]
+        if len(members) > MAX_PROBLEMS:
+            lines.append(f"- the first {MAX_PROBLEMS} of {len(members)} reasons")
         lines += ["", "</details>", ""]
     return lines
 
 
-def _comparisons(comparisons: Sequence[Any], summaries: Sequence[CellSummary]) -> list[str]:
+def _cells(cells: Sequence[Cell]) -> str:
+    shown = ", ".join(plain(cell.label) for cell in cells[:MAX_CELLS])
+    return shown if len(cells) <= MAX_CELLS else f"{shown} and {len(cells) - MAX_CELLS} more"
+
+
+def _comparisons(comparisons: Sequence[Comparison], summaries: Sequence[CellSummary]) -> list[str]:
     hidden = unspeakable(summaries)
     if not comparisons:
         return []

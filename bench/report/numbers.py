@@ -91,9 +91,7 @@ def span(low: float, high: float) -> str:
 def percent(share: float) -> str:
     """``3 %``, ``0.4 %``: one digit below ten, whole per cents above."""
     value = 100 * share
-    if value < 0.1:
-        return "0.1 %"
-    return f"{value:.0f} %" if value >= 10 else f"{significant(value, 1)} %"
+    return f"{value:.0f} %" if value >= 0.95 else f"{max(value, 0.1):.1f} %"
 
 
 def times(interval: Interval) -> str:

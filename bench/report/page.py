@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.report import ReportMeta, headline, machines, pictures, sections
-from bench.report.facts import accelerations, command_for, outcome_counts, outcome_word, speed
+from bench.report.facts import (
+    accelerations,
+    command_for,
+    outcome_counts,
+    outcome_word,
+    speed,
+    unspeakable,
+    without_wrong,
+)
 from bench.summary import CellSummary
+
+if TYPE_CHECKING:
+    from bench.verdict import Comparison
 
 #: A list of this many lines is read by nobody; what is cut is said.
 MAX_SKIPPED = 50
@@ -34,7 +45,7 @@ NOT_TIMED = (
 )
 
 
-def render(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta) -> str:
+def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
     """The whole page as text."""
     templates = Environment(
         loader=PackageLoader("bench.report"),
@@ -46,7 +57,7 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: R
     return templates.get_template("page.html.j2").render(values(summaries, comparisons, meta))
 
 
-def values(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: ReportMeta) -> dict[str, Any]:
+def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> dict[str, Any]:
     """All that the template names."""
     tables = sections.grid(summaries, meta.baseline)
     series = pictures.series_of(summaries)
@@ -64,16 +75,20 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: R
         "counts": headline.counts_sentence(summaries),
         "answers": headline.answers(summaries, meta.baseline),
         "numbers": key_numbers(summaries, comparisons),
-        "works": [(table, *pair) for table, pair in zip(tables, drawn, strict=True)],
+        "works": [(table, bars) for table, (bars, _) in zip(tables, drawn, strict=True)],
         "works_cut": _works_cut(len(tables)),
-        "latency": sections.latency_tables(summaries),
+        "latency": [
+            (timed, latencies)
+            for table, (_, latencies) in zip(tables, drawn, strict=True)
+            if (timed := sections.latency_table(table.label, table.members)) is not None
+        ],
         "parity": sections.parity(summaries),
         "stages": [label for _, label in sections.START_UP],
         "start_up": sections.start_up(summaries),
         "problems": sections.problems(summaries),
         "max_log": MAX_LOG,
         "comparisons": [_comparison(one, summaries) for one in comparisons],
-        "comparison_picture": pictures.verdicts(without_wrong(comparisons, summaries)),
+        "comparison_picture": pictures.verdicts(without_wrong(comparisons, summaries), meta.margin),
         "noise_labels": labels,
         "noise_rows": noise_rows,
         "machine": machines.machine_of(summaries),
@@ -83,7 +98,6 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Any], meta: R
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
         "skipped_cut": max(0, len(meta.skipped_lines) - MAX_SKIPPED),
         "svg": Markup,
-        "outcome_word": outcome_word,
     }
 
 
@@ -99,7 +113,7 @@ def when(meta: ReportMeta) -> str:
     return f"{start:%Y-%m-%d %H:%M} to {until} UTC"
 
 
-def key_numbers(summaries: Sequence[CellSummary], comparisons: Sequence[Any]) -> list[tuple[str, str]]:
+def key_numbers(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
     """(number, what it counts) for the strip under the headline."""
     counts = outcome_counts(summaries)
     found = [(f"{number:,}", outcome_word(outcome)) for outcome, number in counts.items()]
@@ -112,18 +126,7 @@ def key_numbers(summaries: Sequence[CellSummary], comparisons: Sequence[Any]) ->
     return found
 
 
-def unspeakable(summaries: Sequence[CellSummary]) -> set[str]:
-    """Ids of cells whose speed must not be shown, in whatever form it arrives."""
-    return {one.cell.id for one in summaries if one.outcome in ("wrong", "implausible")}
-
-
-def without_wrong(comparisons: Sequence[Any], summaries: Sequence[CellSummary]) -> list[tuple[int, Any]]:
-    """Comparisons of which both sides may be shown, each with its number in the table (from 1)."""
-    hidden = unspeakable(summaries)
-    return [(number, one) for number, one in enumerate(comparisons, 1) if not {one.cell_a.id, one.cell_b.id} & hidden]
-
-
-def _comparison(one: Any, summaries: Sequence[CellSummary]) -> dict[str, Any]:
+def _comparison(one: Comparison, summaries: Sequence[CellSummary]) -> dict[str, Any]:
     verdict = one.verdict
     hidden = bool({one.cell_a.id, one.cell_b.id} & unspeakable(summaries))
     return {
@@ -136,6 +139,8 @@ def _comparison(one: Any, summaries: Sequence[CellSummary]) -> dict[str, Any]:
         "p_value": "–" if hidden or verdict.p_value is None else f"{verdict.p_value:.2g}",
         "detail": "one side gave wrong or implausible results" if hidden else verdict.detail,
         "notes": "; ".join(one.notes),
+        "clock": one.clock,
+        "wall": "" if hidden or one.wall is None or one.clock == "wall" else sections.ratio_text(one.wall),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.report import figures
 from bench.report.facts import against, latency, precision_order, where
@@ -13,10 +13,11 @@ from bench.report.numbers import significant, time_scale
 from bench.report.sections import WorkTable, ratio_text
 from bench.summary import CellSummary
 
+if TYPE_CHECKING:
+    from bench.verdict import Comparison
+
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
 MAX_WORKS, MAX_LINES = 6, 40
-#: DESIGN.md, "Comparing": used where a verdict does not carry its own.
-DEFAULT_MARGIN = 0.03
 VERDICT_SERIES = {"faster": 2, "slower": 1, "same": 0, "inconclusive": 5}
 
 
@@ -62,29 +63,24 @@ def latencies(table: WorkTable, series: dict[str, int]) -> Picture | None:
     return Picture(figures.latencies(lines, alt), _cut(len(kept), len(timed)))
 
 
-def verdicts(comparisons: Sequence[tuple[int, Any]]) -> Picture | None:
-    """Intervals of numbered comparisons (``bench.compare.Comparison``) against the margin; None where none has one."""
-    shown = [(number, one) for number, one in comparisons if one.verdict.ratio is not None]
+def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Picture | None:
+    """Intervals of numbered comparisons against the margin; None where none has one."""
+    shown = [(number, one, one.verdict.ratio) for number, one in comparisons if one.verdict.ratio is not None]
     if not shown:
         return None
     kept = shown[:MAX_LINES]
     lines = [
         Line(
             f"#{number}",
-            one.verdict.ratio,
-            f"{one.verdict.word}  {ratio_text(one.verdict.ratio)}",
+            ratio,
+            f"{one.verdict.word}  {ratio_text(ratio)}",
             VERDICT_SERIES.get(one.verdict.word, 5),
         )
-        for number, one in kept
+        for number, one, ratio in kept
     ]
     alt = f"Intervals of {len(kept)} comparisons against the margin; the table below has the numbers"
     cut = _cut(len(kept), len(shown), "comparisons")
-    return Picture(figures.verdicts(lines, margin_of(kept[0][1]), alt), cut)
-
-
-def margin_of(comparison: Any) -> float:
-    """The margin that the verdict was given with, or the house's own."""
-    return float(getattr(comparison.verdict, "margin", DEFAULT_MARGIN))
+    return Picture(figures.verdicts(lines, margin, alt), cut)
 
 
 def series_of(summaries: Sequence[CellSummary]) -> dict[str, int]:

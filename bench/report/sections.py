@@ -202,20 +202,17 @@ class LatencyTable:
     rows: tuple[tuple[str, str, str, str, str], ...]
 
 
-def latency_tables(summaries: Sequence[CellSummary]) -> list[LatencyTable]:
-    """One per work that has any."""
-    tables = []
-    for work, members in by_work(summaries).items():
-        timed = [(one, found) for one in members if (found := latency(one)) is not None]
-        if not timed:
-            continue
-        scale = numbers.time_scale(found[0] for _, found in timed)
-        rows = []
-        for one, found in timed:
-            p50, p90, p99 = (numbers.significant(value / scale.size, 3) for value in found)
-            rows.append((where(one.cell), p50, p90, p99, f"{found[2] / found[0]:.1f}×" if found[0] else "–"))
-        tables.append(LatencyTable(work_label(work), scale.prefix, tuple(rows)))
-    return tables
+def latency_table(label: str, members: Sequence[CellSummary]) -> LatencyTable | None:
+    """The latencies of the cells of one work, or None where it has none."""
+    timed = [(one, found) for one in members if (found := latency(one)) is not None]
+    if not timed:
+        return None
+    scale = numbers.time_scale(found[0] for _, found in timed)
+    rows = []
+    for one, found in timed:
+        p50, p90, p99 = (numbers.significant(value / scale.size, 3) for value in found)
+        rows.append((where(one.cell), p50, p90, p99, f"{found[2] / found[0]:.1f}×" if found[0] else "–"))
+    return LatencyTable(label, scale.prefix, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -230,16 +227,19 @@ class ParityRow:
     share_text: str
     producer: str
     effective: str
-    reason: str
 
 
-def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow]]]:
-    """Per work, the cells that were compared with a reference."""
+def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow], list[tuple[str, str, str]]]]:
+    """Per work, the cells that were compared with a reference, and (precision, limit, why) of each tolerance."""
     found = []
     for work, members in by_work(summaries).items():
-        rows = [_parity_row(one) for one in members if one.limit is not None]
-        if rows:
-            found.append((work_label(work), rows))
+        compared = [one for one in members if one.limit is not None]
+        reasons = dict.fromkeys(
+            (one.cell.precision, numbers.error(one.limit), one.tolerance_reason or "no reason recorded")
+            for one in compared
+        )
+        if compared:
+            found.append((work_label(work), [_parity_row(one) for one in compared], list(reasons)))
     return found
 
 
@@ -256,7 +256,6 @@ def _parity_row(one: CellSummary) -> ParityRow:
         "over the limit" if share is None or share > 1 else f"{numbers.percent(share)} of it",
         one.producer or "unknown",
         one.effective_precision or "unknown",
-        one.tolerance_reason or "no reason recorded",
     )
 
 
@@ -278,13 +277,26 @@ def start_up(summaries: Sequence[CellSummary]) -> list[tuple[str, list[tuple[str
     return found
 
 
-def problems(summaries: Sequence[CellSummary]) -> list[tuple[str, list[CellSummary]]]:
-    """(outcome's word, cells) for all outcomes but ``measured``; wrong ones first."""
-    order = ("wrong", "implausible", "failed", "timed_out", "unsupported")
-    groups: dict[str, list[CellSummary]] = {outcome: [] for outcome in order}
+@dataclass(frozen=True)
+class Problem:
+    """Cells that ended alike, with one reason and one log between them."""
+
+    outcome: str
+    reason: str
+    log_tail: str
+    cells: tuple[Cell, ...]
+
+
+def problems(summaries: Sequence[CellSummary]) -> list[tuple[str, list[Problem]]]:
+    """(outcome's word, its problems) for all outcomes but ``measured``; wrong ones first."""
+    alike: dict[tuple[str, str, str], list[Cell]] = {}
     for one in summaries:
         if one.outcome != "measured":
-            groups.setdefault(one.outcome, []).append(one)
+            alike.setdefault((one.outcome, one.reason or "no reason recorded", one.log_tail), []).append(one.cell)
+    order = ("wrong", "implausible", "failed", "timed_out", "unsupported")
+    groups: dict[str, list[Problem]] = {outcome: [] for outcome in order}
+    for (outcome, reason, log_tail), cells in alike.items():
+        groups.setdefault(outcome, []).append(Problem(outcome, reason, log_tail, tuple(cells)))
     return [(outcome_word(outcome), members) for outcome, members in groups.items() if members]
 
 
