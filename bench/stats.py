@@ -215,6 +215,12 @@ def session_sd(sessions: Sequence[Sequence[float]]) -> float:
     return math.sqrt(max(0.0, (between - within) / size))
 
 
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[Floats, Floats]:
+    """Enough nodes for 1e-10; so few that NumPy does not start threads for them."""
+    return np.polynomial.legendre.leggauss(48)
+
+
 def crossing_probability(z: float, looks: tuple[int, ...]) -> float:
     """P(|mean of the first n| exceeds z standard errors at any n of ``looks``) when there is no effect.
 
@@ -225,9 +231,9 @@ def crossing_probability(z: float, looks: tuple[int, ...]) -> float:
 
     if not looks or any(a >= b for a, b in zip((0, *looks), looks, strict=False)):
         raise ValueError(f"looks must be positive and ascending, got {looks}")
-    if z > 8:  # the nodes would lie too far apart; the sum over looks is an upper bound, below 1e-14
+    if z > 6:  # rounding begins to show; the sum over looks is an upper bound
         return min(1.0, 2 * len(looks) * float(ndtr(-z)))
-    nodes, weights = np.polynomial.legendre.leggauss(160)
+    nodes, weights = _quadrature()
     sums, mass, before = np.zeros(1), np.ones(1), 0
     for look in looks:
         bound, step = z * math.sqrt(look), math.sqrt(look - before)
@@ -250,7 +256,7 @@ def pocock_level(looks: tuple[int, ...], alpha: float = 0.05) -> float:
 
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}; it must lie between 0 and 1")
-    z = brentq(lambda bound: crossing_probability(bound, looks) - alpha, 1e-3, 8.0, xtol=1e-10)
+    z = brentq(lambda bound: crossing_probability(bound, looks) - alpha, 1e-3, 6.0, xtol=1e-10)
     return 2 * float(ndtr(-z))
 
 

@@ -134,7 +134,7 @@ def what_it_takes(logs: Floats, band: float, level: float, looks: tuple[int, ...
     visible = math.expm1(min(band + reach * sd / math.sqrt(logs.size), 50.0))
     text = f"an effect below {visible:.1%} would not have shown in {logs.size} blocks"
     gap = abs(abs(float(logs.mean())) - band)
-    if sd == 0 or gap < sd / 100:
+    if gap <= sd / 100:
         return f"{text}; the ratio lies on the edge of the margin, more blocks will hardly tell"
     needed = math.ceil(((t_quantile(1 - level / 2, 30) + power) * sd / gap) ** 2)
     more = max(needed, looks[0], logs.size + 1) - int(logs.size)
