@@ -59,22 +59,20 @@ def speed_ups(lines: Sequence[Line], alt: str) -> str:
     """Bars from the 1× line on a log axis, with error bars and the ratio in words at the right."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _canvas(len(lines))
-        ends = [1.0]
-        for y, line in enumerate(lines):
-            if line.interval is None:
-                _heading(axes, y, line.label)
-                continue
-            found = line.interval
-            ends += [value for value in (found.estimate, found.low, found.high) if value is not None]
-            axes.barh(y, found.estimate - 1, left=1, height=0.62, color=SERIES[line.series % len(SERIES)], linewidth=0)
-            if found.low is not None and found.high is not None:
-                axes.errorbar(
-                    found.estimate, y, xerr=[[found.estimate - found.low], [found.high - found.estimate]],
-                    color=INK, elinewidth=1.1, capsize=2.6, capthick=1.1,
-                )  # fmt: skip
-            _words(axes, y, line)
+        found = _rated(axes, lines)
+        colours = [SERIES[line.series % len(SERIES)] for _, line, _ in found]
+        rows = [y for y, _, _ in found]
+        axes.barh(rows, [ratio.estimate - 1 for _, _, ratio in found], left=1, height=0.62, color=colours, linewidth=0)
+        spread = [
+            (y, ratio.low, ratio.high) for y, _, ratio in found if ratio.low is not None and ratio.high is not None
+        ]
+        axes.hlines(*_columns(spread), color=INK, linewidth=1.1)
+        for end in (1, 2):
+            axes.scatter(
+                [one[end] for one in spread], [one[0] for one in spread], marker="|", s=34, color=INK, linewidth=1.1
+            )
         axes.axvline(1, color=INK, linewidth=1.2)
-        _ratio_axis(axes, min(ends), max(ends))
+        _ratio_axis(axes, [1.0, *_ends(found)])
         axes.set_xlabel("slower than the baseline  ←  1×  →  faster (log scale)")
         return _svg(figure, alt)
 
@@ -83,19 +81,20 @@ def latencies(lines: Sequence[Line], alt: str) -> str:
     """A line from p50 (dot) over p90 (tick) to p99 (open dot) in ``marks`` (seconds), log axis."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _canvas(len(lines))
+        timed = []
         for y, line in enumerate(lines):
-            if not line.marks:
+            if line.marks:
+                _words(axes, y, line)
+                timed.append((y, line, SERIES[line.series % len(SERIES)]))
+            else:
                 _heading(axes, y, line.label)
-                continue
-            colour = SERIES[line.series % len(SERIES)]
-            p50, p90, p99 = line.marks
-            axes.plot([p50, p99], [y, y], color=colour, linewidth=1.8)
-            axes.plot([p50], [y], "o", color=colour, markersize=6)
-            axes.plot([p90], [y], "|", color=colour, markersize=9, markeredgewidth=1.8)
-            axes.plot([p99], [y], "o", markerfacecolor="none", color=colour, markersize=5.5, markeredgewidth=1.4)
-            _words(axes, y, line)
-        times = [mark for line in lines for mark in line.marks]
-        low, high = min(times) / 1.25, max(times) * 1.25
+        rows, colours = [y for y, _, _ in timed], [colour for _, _, colour in timed]
+        p50, p90, p99 = ([line.marks[place] for _, line, _ in timed] for place in range(3))
+        axes.hlines(rows, p50, p99, colors=colours, linewidth=1.8)
+        axes.scatter(p50, rows, s=36, c=colours, linewidth=0, zorder=3)
+        axes.scatter(p90, rows, s=80, c=colours, marker="|", linewidth=1.8, zorder=3)
+        axes.scatter(p99, rows, s=30, facecolors="none", edgecolors=colours, linewidth=1.4, zorder=3)
+        low, high = min(p50) / 1.25, max(p99) * 1.25
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(FixedLocator(_decades(low, high)))
@@ -111,21 +110,35 @@ def verdicts(lines: Sequence[Line], margin: float, alt: str) -> str:
         figure, axes = _canvas(len(lines))
         axes.axvspan(1 / (1 + margin), 1 + margin, color=BAND, linewidth=0)
         axes.axvline(1, color=INK, linewidth=1)
-        ends = [1 / (1 + margin), 1 + margin]
-        for y, line in enumerate(lines):
-            if line.interval is None:
-                _heading(axes, y, line.label)
-                continue
-            found = line.interval
-            ends += [value for value in (found.estimate, found.low, found.high) if value is not None]
+        found = _rated(axes, lines)
+        for y, line, ratio in found:
             colour = SERIES[line.series % len(SERIES)]
-            if found.low is not None and found.high is not None:
-                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=3.2, solid_capstyle="butt")
-            axes.plot([found.estimate], [y], "o", color=colour, markersize=6.5)
-            _words(axes, y, line)
-        _ratio_axis(axes, min(ends), max(ends))
+            if ratio.low is not None and ratio.high is not None:
+                axes.hlines(y, ratio.low, ratio.high, colors=colour, linewidth=3.2)
+            axes.scatter([ratio.estimate], [y], s=42, c=colour, linewidth=0, zorder=3)
+        _ratio_axis(axes, [1 / (1 + margin), 1 + margin, *_ends(found)])
         axes.set_xlabel(f"b slower  ←  speed of b / speed of a  →  b faster; band: margin of {numbers.percent(margin)}")
         return _svg(figure, alt)
+
+
+def _rated(axes: Axes, lines: Sequence[Line]) -> list[tuple[int, Line, Interval]]:
+    """Write the words of all lines; (row, line, interval) of those that are no headings."""
+    found = []
+    for y, line in enumerate(lines):
+        if line.interval is None:
+            _heading(axes, y, line.label)
+        else:
+            _words(axes, y, line)
+            found.append((y, line, line.interval))
+    return found
+
+
+def _ends(found: Sequence[tuple[int, Line, Interval]]) -> list[float]:
+    return [end for _, _, ratio in found for end in (ratio.estimate, ratio.low, ratio.high) if end is not None]
+
+
+def _columns(rows: Sequence[tuple[float, float, float]]) -> tuple[list[float], list[float], list[float]]:
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
 def _canvas(rows: int) -> tuple[Figure, Axes]:
@@ -158,8 +171,8 @@ def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _ratio_axis(axes: Axes, low: float, high: float) -> None:
-    low, high = min(low, 0.97) / 1.06, max(high, 1.03) * 1.06
+def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
+    low, high = min(*ends, 0.97) / 1.06, max(*ends, 1.03) * 1.06
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     if high / low < 2.5:
