@@ -151,12 +151,13 @@ class Member:
         ok: Reply = reply["ok"]
         return ok
 
-    def burst(self) -> None:
-        """One burst, with the CPU time that everybody else took meanwhile."""
+    def burst(self) -> float:
+        """One burst, with the CPU time that everybody else took meanwhile; returns seconds per iteration."""
         before = machine.cpu_busy_ns()
         reply = self.stage("burst")
         foreign = machine.cpu_busy_ns() - before - reply["own_cpu_ns"]
         self._bursts.append({**reply, "foreign_cpu_ns": max(0, foreign)})
+        return float(reply["wall_ns"] * 1e-9 / reply["iterations"])
 
     def complete(self) -> None:
         """Latency samples and the second calibration; then the cell is measured."""
@@ -250,7 +251,7 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
     return [member.record() for member in members]
 
 
-def _each(members: Sequence[Member], action: Callable[[Member], None]) -> None:
+def _each(members: Sequence[Member], action: Callable[[Member], object]) -> None:
     """Do ``action`` with every member that has no outcome yet."""
     for member in members:
         if member.outcome is None:

@@ -56,7 +56,7 @@ def _pytest_benchmark(records: Iterable[Record], path: Path) -> int:
         bursts = measurement.bursts
         times = [wall * 1e-9 / n for wall, n in zip(bursts.wall_ns, bursts.iterations, strict=True)]
         rounds.setdefault(record.cell, []).extend(times)
-        infos.setdefault(record.cell, _info(record))
+        infos.setdefault(record.cell, benchmark_info(record))
         machine, commit = record.fingerprint.machine, record.fingerprint.git_revision or commit
         first = min(first or record.started_at, record.started_at)
     benchmarks = [_benchmark(cell, times, infos[cell]) for cell, times in rounds.items() if cell not in spoilt]
@@ -89,7 +89,8 @@ def _benchmark(cell: Cell, times_s: list[float], info: dict[str, Any]) -> dict[s
     }
 
 
-def _info(record: Record) -> dict[str, Any]:
+def benchmark_info(record: Record) -> dict[str, Any]:
+    """What pytest-benchmark keeps beside the figures as ``extra_info``."""
     fingerprint, verification = record.fingerprint, record.verification
     return {
         "cell_id": record.cell_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,6 @@ class Store:
         self._weights_file = weights_file
         self._inputs_file = inputs_file
         self._produce = produce
-        self._scratch = tempfile.TemporaryDirectory(prefix="twinbench-references-")
         self._materials: dict[tuple[object, ...], Materials] = {}
         self._references: dict[tuple[object, ...], Reference] = {}
 
@@ -99,7 +97,7 @@ class Store:
         stem = hashlib.sha256(repr(facts).encode()).hexdigest()
         if by_framework and self._produce is not None:
             # Made anew in every run: it is cheap beside the run, and what made it is then known for sure.
-            path = Path(self._scratch.name) / f"{stem}.npz"
+            path = self._folder / "references" / f"{stem}-framework.npz"
             return Reference(path, self._produce(cell, materials, path))
         path = self._folder / "references" / f"{stem}-numpy.npz"
         if not path.exists():

@@ -175,13 +175,6 @@ def find(results: Path, name: str) -> Path:
     raise unknown("run", name, [*(folder.name for folder in known[-20:]), "latest"])
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a line of records.jsonl; published as docs/record.schema.json."""
-    made = msgspec.json.schema(Record)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"twinbench record, schema {SCHEMA_VERSION}"}
-    return {**head, **made}
-
-
 def read_all(folders: Sequence[Path], problems: list[str]) -> Iterator[Record]:
     """The records of several runs, in the order given."""
     for folder in folders:

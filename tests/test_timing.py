@@ -1,0 +1,152 @@
+"""The timed loop and the checks of its validity, on a virtual clock: exact numbers, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench import timing
+
+
+class Queue:
+    """An asynchronous device on a clock that only moves when told. Times in ns."""
+
+    def __init__(self, cost: int = 1_000, enqueue: int = 10) -> None:
+        self.now = self.done = 0
+        self.cost, self.enqueue = cost, enqueue
+
+    def clock(self) -> int:
+        return self.now
+
+    def step(self) -> int:
+        self.now += self.enqueue
+        self.done = max(self.now, self.done) + self.cost
+        return self.done
+
+    def wait(self, out: Any) -> None:
+        self.now = max(self.now, self.done)
+
+    def burst(self, iterations: int) -> timing.Burst:
+        return timing.burst(self.step, self.wait, iterations, self.clock, self.clock)
+
+
+def test_burst_times_the_work_and_not_the_enqueue() -> None:
+    queue = Queue(cost=1_000, enqueue=10)
+    assert queue.burst(100).wall_ns == 10 + 100 * 1_000
+    without_fence = timing.burst(queue.step, lambda out: None, 100, queue.clock, queue.clock)
+    assert without_fence.wall_ns == 100 * 10, "this is what a forgotten fence measures"
+
+
+def test_burst_fences_the_last_output() -> None:
+    outputs = iter(range(1, 100))
+    fenced: list[Any] = []
+    timing.burst(lambda: next(outputs), fenced.append, 7)
+    assert fenced == [7]
+
+
+@pytest.mark.parametrize("iterations", [0, -3])
+def test_burst_refuses_no_iterations(iterations: int) -> None:
+    with pytest.raises(ValueError, match=str(iterations)):
+        timing.burst(lambda: None, lambda out: None, iterations)
+
+
+def test_warm_up_ends_when_two_half_windows_agree() -> None:
+    queue = Queue(cost=2_000_000)
+    warm = timing.warm_up(queue.burst, limit_ns=10**12)
+    assert warm.steady
+    assert warm.iterations == timing.WINDOW
+    assert warm.iteration_ns == pytest.approx(2_000_000, rel=1e-4)
+
+
+def test_warm_up_waits_out_a_slow_start() -> None:
+    queue = Queue()
+    costs = iter([9_000_000, 8_000_000, 7_000_000, 6_000_000, 5_000_000, 4_000_000, 3_000_000])
+
+    def run(iterations: int) -> timing.Burst:
+        queue.cost = next(costs, 2_000_000)
+        return queue.burst(iterations)
+
+    warm = timing.warm_up(run, limit_ns=10**12)
+    assert warm.steady
+    assert warm.iteration_ns == pytest.approx(2_000_000, rel=1e-4)
+    assert warm.iterations > timing.WINDOW
+
+
+def test_warm_up_that_never_gets_steady_says_so() -> None:
+    queue = Queue()
+
+    def run(iterations: int) -> timing.Burst:
+        queue.cost = int(1.5 * queue.cost)
+        return queue.burst(iterations)
+
+    warm = timing.warm_up(run, limit_ns=10**9)
+    assert not warm.steady
+    assert warm.wall_ns >= 10**9
+
+
+@pytest.mark.parametrize(
+    ("iteration_ns", "fence_ns", "burst_ns", "expected"),
+    [
+        (1_000, 100, 50_000_000, 50_000),  # by the length of the burst
+        (1_000, 5_000_000, 50_000_000, 100_000),  # by 20 times the fence
+        (2e9, 100, 50_000_000, 1),  # slower than a burst
+    ],
+)
+def test_burst_size(iteration_ns: float, fence_ns: float, burst_ns: int, expected: int) -> None:
+    assert timing.burst_size(iteration_ns, fence_ns, burst_ns) == expected
+
+
+def _fence_kind(barrier: Callable[[Queue], Callable[[Any], None]]) -> str:
+    queue = Queue(cost=100_000)
+    return timing.check_fence(queue.step, barrier(queue), queue.wait, queue.clock, 20_000_000).kind
+
+
+def test_a_barrier_that_waits_is_trusted() -> None:
+    assert _fence_kind(lambda queue: queue.wait) == "barrier"
+
+
+def test_a_barrier_that_does_not_wait_is_found() -> None:
+    assert _fence_kind(lambda queue: lambda out: None) == "host-read"
+
+
+def test_time_grows_with_the_work() -> None:
+    queue = Queue(cost=1_000_000)
+    found = timing.check_scaling(queue.burst, 50, 1_000_000)
+    assert found.ratio == pytest.approx(found.factor, rel=0.01)
+
+
+def test_work_that_is_only_done_once_does_not_grow() -> None:
+    queue = Queue(cost=1_000_000)
+
+    def lazy(iterations: int) -> timing.Burst:
+        queue.burst(1)
+        return timing.Burst(iterations, 1_000_000, 0, 0)
+
+    found = timing.check_scaling(lazy, 50, 20_000)
+    assert found.ratio == pytest.approx(1.0)
+    assert found.factor == 3
+
+
+def test_slow_work_is_tested_with_the_fewest_iterations() -> None:
+    queue = Queue(cost=1_000_000_000)
+    counted: list[int] = []
+
+    def run(iterations: int) -> timing.Burst:
+        counted.append(iterations)
+        return queue.burst(iterations)
+
+    assert timing.check_scaling(run, 1, 1e9).factor == 2
+    assert counted == [1, 2]
+
+
+def test_a_ceiling_is_the_best_repeat() -> None:
+    queue = Queue()
+    costs = iter([4_000, 1_000, 3_000])
+
+    def run(iterations: int) -> timing.Burst:
+        queue.cost = next(costs, 5_000)
+        return queue.burst(iterations)
+
+    assert timing.best_rate(run, work=2_000.0, budget_ns=30_000) == pytest.approx(2_000 / 1_010e-9)
