@@ -17,12 +17,12 @@ from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
 from bench.summary import CellSummary, process_sample
 from bench.verdict import ALPHA as ALPHA
+from bench.verdict import LOOK_ALPHA, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
 from bench.verdict import MARGIN as MARGIN
 from bench.verdict import Comparison as Comparison
 from bench.verdict import Verdict as Verdict
 from bench.verdict import aa_floor as aa_floor
-from bench.verdict import corrected, mean_of, word_of
 from bench.verdict import decide as decide
 from bench.verdict import refusal as refusal
 
@@ -137,7 +137,7 @@ def _duet(
 def _verdict(logs: Floats, margin: float, looks: tuple[int, ...]) -> Verdict:
     """``decide``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
     if FEWEST_BLOCKS <= logs.size < looks[0]:
-        return decide(logs, margin, (int(logs.size),), pocock_level(looks, ALPHA))
+        return decide(logs, margin, (int(logs.size),), pocock_level(looks, LOOK_ALPHA))
     return decide(logs, margin, looks)
 
 

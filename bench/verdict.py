@@ -33,6 +33,9 @@ LOOKS = (8, 16, 32)
 MARGIN = 0.03
 #: Probability of a wrong ``faster`` or ``slower`` over all looks, and the false-discovery rate over cells.
 ALPHA = 0.05
+#: What the looks are planned for: with so few blocks Student's t at Pocock's level for 5 % errs 5.2 % of the time, and
+#: at the level for this 5.0 % (400,000 simulated sequences of normal blocks).
+LOOK_ALPHA = 0.048
 #: Environment variables that change the effective precision behind the cell's back.
 PRECISION_VARIABLES = (
     "JAX_DEFAULT_MATMUL_PRECISION",
@@ -92,7 +95,7 @@ def decide(
     if not margin >= 0:
         raise ValueError(f"margin is {margin}; it must not be negative")
     band = math.log1p(margin)
-    level = pocock_level(looks, ALPHA) if level is None else level
+    level = pocock_level(looks, LOOK_ALPHA) if level is None else level
     smallest = 1.0
     done = [look for look in looks if look <= logs.size]
     for number, look in enumerate(done, start=1):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.compare import block_log_ratio
 from bench.record import Bursts, Fence, Measurement, Scaling, WarmUp
 from bench.stats import Floats, interval, t_quantile
 from bench.verdict import MARGIN, decide
@@ -104,8 +105,6 @@ def duets() -> tuple[dict[str, Measurement], ...]:
 
 def block_log_ratios(variant: str, clock: str) -> Floats:
     """log(speed of the variant / speed of A) of every recorded block, by the product's own estimator."""
-    from bench.compare import block_log_ratio
-
     return np.array([block_log_ratio(block["A"], block[variant], clock) for block in duets()])
 
 
@@ -123,7 +122,7 @@ def coverage_of_iterations(count: int, trials: int, seed: int = 1) -> Rate:
 
 
 def coverage_back_to_back(count: int, trials: int, seed: int = 1) -> Rate:
-    """The same as ``coverage`` for processes that ran one after the other: one session, against all of the recording."""
+    """The same as ``coverage`` for processes that ran one after the other: one session, not a random sample."""
     return _coverage(count, trials, seed, lambda chosen: interval(medians()[chosen]), in_a_row=True)
 
 

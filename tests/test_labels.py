@@ -1,0 +1,104 @@
+"""Each label has a process that must get it, and a quiet one that must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import labels
+from bench.record import Fence, Scaling, WarmUp
+from tests.samples import MS, bursts, measurement
+
+#: Label -> facts of a process that has it and no other finding.
+SABOTEURS: dict[str, dict[str, Any]] = {
+    "noisy": {"calibration_before_ns": [MS, 2 * MS, MS, 2 * MS, MS]},
+    "throttled": {"calibration_after_ns": [int(1.3 * MS)] * 5},
+    "contended": {"bursts": bursts([50 * MS] * 10, foreign_ns=[30 * MS] * 10)},
+    "never-steady": {"warm_up": WarmUp(100, 50 * MS, False)},
+    "fence:host-read": {"fence": Fence("host-read", 1000, MS, 10 * MS)},
+    "implausible:fence": {"fence": Fence("barrier", 1000, MS, 10 * MS)},
+    "implausible:roofline": {"flops_per_iteration": 1.3 * 1e11 * 0.005},
+    "implausible:scaling": {"scaling": Scaling(3, 1.0)},
+}
+
+
+def test_quiet_process_is_stable_and_nothing_else() -> None:
+    assert labels.labels_of(measurement()) == ["stable"]
+
+
+@pytest.mark.parametrize("label", SABOTEURS)
+def test_each_label_is_given_alone(label: str) -> None:
+    found = labels.labels_of(measurement(**SABOTEURS[label]))
+    assert set(found) - {"stable"} == {label}
+    assert labels.plausible(found) is not label.startswith("implausible:")
+
+
+def test_bytes_beyond_the_copy_ceiling_count_only_outside_a_cache() -> None:
+    seconds = 0.005
+    fast = labels.CACHE_BYTES / seconds / 2.1
+    assert "implausible:roofline" in labels.labels_of(
+        measurement(bytes_per_iteration=float(labels.CACHE_BYTES), copy_bytes_per_s=fast)
+    )
+    assert labels.labels_of(measurement(bytes_per_iteration=labels.CACHE_BYTES - 1.0, copy_bytes_per_s=fast)) == [
+        "stable"
+    ]
+
+
+def test_roofline_widens_beside_noise_but_still_catches_a_missing_fence() -> None:
+    noise = SABOTEURS["noisy"]
+    at = 1e11 * 0.005
+    assert "implausible:roofline" not in labels.labels_of(measurement(flops_per_iteration=2.0 * at, **noise))
+    assert "implausible:roofline" in labels.labels_of(measurement(flops_per_iteration=10.0 * at, **noise))
+
+
+def test_unknown_facts_prove_nothing() -> None:
+    unknown = measurement(
+        bursts=bursts([50 * MS] * 4, foreign_ns=[None] * 4),
+        flops_per_iteration=None,
+        bytes_per_iteration=None,
+        calibration_before_ns=[],
+    )
+    assert labels.labels_of(unknown) == []
+
+
+def test_a_slow_neighbour_is_not_called_heat() -> None:
+    both = SABOTEURS["throttled"] | SABOTEURS["contended"]
+    assert labels.labels_of(measurement(**both)) == ["noisy", "contended"]
+
+
+def test_one_short_burst_is_not_proof() -> None:
+    assert not labels.burst_is_contended(20 * MS, 50 * MS)
+    assert labels.burst_is_contended(30 * MS, 50 * MS)
+    assert not labels.burst_is_contended(30 * MS, 1000 * MS)
+    assert not labels.is_contended(bursts([50 * MS], foreign_ns=[20 * MS]))
+
+
+def test_a_few_stolen_bursts_of_many_are_enough() -> None:
+    foreign: list[int | None] = [0] * 30 + [40 * MS] * 10
+    assert labels.is_contended(bursts([50 * MS] * 40, foreign_ns=foreign))
+    assert not labels.is_contended(bursts([50 * MS] * 40, foreign_ns=[0] * 38 + [40 * MS] * 2))
+
+
+def quantised(share: float, random: np.random.RandomState) -> list[int | None]:
+    """Foreign CPU of twenty 50 ms bursts as two cores' jiffy counters show it, clipped at zero."""
+    own, foreign = 50 * MS, int(share * 50 * MS)
+    starts = random.randint(0, labels.JIFFY_NS, size=(20, 2))
+    parts = np.array([own, foreign])
+    ticks = (starts + parts) // labels.JIFFY_NS * labels.JIFFY_NS
+    return [int(max(0, total - own)) for total in ticks.sum(axis=1)]
+
+
+def test_rounding_to_jiffies_alone_never_contends() -> None:
+    random = np.random.RandomState(0)
+    quiet = [labels.is_contended(bursts([50 * MS] * 20, foreign_ns=quantised(0.02, random))) for _ in range(500)]
+    busy = [labels.is_contended(bursts([50 * MS] * 20, foreign_ns=quantised(0.5, random))) for _ in range(500)]
+    assert sum(quiet) == 0
+    assert sum(busy) == 500
+
+
+def test_single_calibration_sample_is_enough_for_a_word() -> None:
+    assert labels.stability_of([MS], [MS]) == "stable"
+    assert labels.stability_of([MS], [2 * MS]) == "throttled"
+    assert labels.stability_of([2 * MS], [MS]) == "noisy"
