@@ -291,8 +291,8 @@ def test_rates_have_the_digits_their_interval_supports(interval: Interval, shown
     assert numbers.spread(interval) == spread
 
 
-def test_a_ratio_end_just_short_of_one_does_not_read_one() -> None:
-    assert numbers.times_span(Interval(0.9, 0.82, 0.988)) == "0.82–0.99×"
+def test_a_ratio_end_just_beyond_one_does_not_read_one() -> None:
+    assert numbers.times_span(Interval(1.2, 1.04, 1.38)) == "1.04–1.38×"
     assert numbers.times(Interval(43.2, 41.0, 45.5)) == "43×"
 
 

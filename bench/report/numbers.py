@@ -108,7 +108,7 @@ def times_span(interval: Interval) -> str:
 
 
 def _ratio_decimals(interval: Interval) -> int:
-    """Two below ten, so that an end just short of 1 does not read 1.0; fewer where the interval is very wide."""
+    """Two below ten, so that an end just beyond 1 does not read 1.0; fewer where the interval is very wide."""
     supported = max(supported_decimals(interval), 0)
     width = relative_half_width(interval)
     clear = width is not None and width <= SYMMETRIC_UP_TO and interval.estimate < 10

@@ -18,25 +18,43 @@ STYLES = {"measured": "green", "wrong": "bold red", "implausible": "magenta", "u
 REASON_WIDTH = 160
 
 
-def terminal_table(summaries: Sequence[CellSummary], baseline: str = "") -> Table:
+#: From this width on a cell has one line; on a narrower terminal its figures stand below each other.
+WIDE = 150
+FIGURES = ("throughput", "p50 / p90 / p99", "vs baseline", "error (limit)")
+
+
+def terminal_table(summaries: Sequence[CellSummary], baseline: str = "", width: int = WIDE) -> Table:
     """One row per cell, a section per work; ``baseline`` is a pattern as in ``facts.find_baselines``."""
     table = Table(title="Throughput and latency per cell", title_justify="left", expand=False)
     table.add_column("cell", overflow="fold")
-    table.add_column("throughput", justify="right", no_wrap=True)
-    table.add_column("p50 / p90 / p99", justify="right", no_wrap=True)
-    table.add_column("vs baseline", justify="right", no_wrap=True)
-    table.add_column("error (limit)", justify="right", no_wrap=True)
+    if width >= WIDE:
+        for heading in FIGURES:
+            table.add_column(heading, justify="right", no_wrap=True)
+    else:
+        table.add_column("figures", overflow="fold")
     table.add_column("outcome", overflow="fold")
     baselines = find_baselines(summaries, baseline)
     works = by_work(summaries)
     for work, members in works.items():
         table.add_section()
-        table.add_row(Text(work_label(work), style="bold"), *[""] * 5)
+        table.add_row(Text(work_label(work), style="bold"), *[""] * (len(table.columns) - 1))
         for summary in members:
-            table.add_row(*_row(summary, baselines.get(work)))
+            row = _row(summary, baselines.get(work))
+            table.add_row(*(row if width >= WIDE else _stacked(row)))
     table.caption = _caption(summaries, len(works) - len(baselines), baseline)
     table.caption_justify = "left"
     return table
+
+
+def _stacked(row: list[Text]) -> list[Text]:
+    """The same row with its figures below each other; those that are not there are left out."""
+    where_it_ran, *figures, outcome = row
+    lines = [
+        Text(f"{name}: ", style="dim") + figure
+        for name, figure in zip(FIGURES, figures, strict=True)
+        if figure.plain != "–"
+    ]
+    return [where_it_ran, Text("\n").join(lines), outcome]
 
 
 def _row(summary: CellSummary, baseline: CellSummary | None) -> list[Text]:
