@@ -107,7 +107,7 @@ def latencies(lines: Sequence[Line], alt: str) -> str:
 def verdicts(lines: Sequence[Line], margin: float, alt: str) -> str:
     """Ratio b/a with its interval against the band of ``margin`` (0.03 is ±3 %) inside which nothing is new."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _canvas(len(lines))
+        figure, axes = _canvas(len(lines), 0.38)
         axes.axvspan(1 / (1 + margin), 1 + margin, color=BAND, linewidth=0)
         axes.axvline(1, color=INK, linewidth=1)
         found = _rated(axes, lines)
@@ -141,11 +141,11 @@ def _columns(rows: Sequence[tuple[float, float, float]]) -> tuple[list[float], l
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
-def _canvas(rows: int) -> tuple[Figure, Axes]:
+def _canvas(rows: int, share: float = 0.48) -> tuple[Figure, Axes]:
     height = HEAD + ROW * rows + FOOT
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasSVG(figure)
-    axes = figure.add_axes((0.30, FOOT / height, 0.48, 1 - (HEAD + FOOT) / height))
+    axes = figure.add_axes((0.30, FOOT / height, share, 1 - (HEAD + FOOT) / height))
     axes.set_ylim(rows - 0.4, -0.6)
     axes.yaxis.set_major_locator(NullLocator())
     for side in ("left", "right", "top"):
@@ -176,12 +176,13 @@ def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     if high / low < 2.5:
-        ticks = [tick / 100 for tick in range(10, 400, 5 if high / low < 1.4 else 20)]
+        step = 0.05 if high / low < 1.4 else 0.2
+        ticks = [1 + step * place for place in range(-20, 40)]
     else:
-        step = max(1, math.ceil(math.log2(high / low) / 9))
+        stride = max(1, math.ceil(math.log2(high / low) / 9))
         low, high = min(low, 0.48), max(high, 2.1)
         axes.set_xlim(low, high)
-        ticks = [2.0**power for power in range(-30, 60) if power % step == 0]
+        ticks = [2.0**power for power in range(-30, 60) if power % stride == 0]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}×"))

@@ -10,7 +10,7 @@ from bench.report import figures
 from bench.report.facts import against, latency, precision_order, where
 from bench.report.figures import Line
 from bench.report.numbers import significant, time_scale
-from bench.report.sections import WorkTable, ratio_text
+from bench.report.sections import WorkTable, ratio_text, shorten
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
 MAX_WORKS, MAX_LINES = 6, 40
+#: Characters that fit left of a figure.
+MAX_LABEL = 34
 VERDICT_SERIES = {"faster": 2, "slower": 1, "same": 0, "inconclusive": 5}
 
 
@@ -71,7 +73,7 @@ def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Pi
     kept = shown[:MAX_LINES]
     lines = [
         Line(
-            f"#{number}",
+            shorten(f"#{number} {where(one.cell_b)}", MAX_LABEL),
             ratio,
             f"{one.verdict.word}  {ratio_text(ratio)}",
             VERDICT_SERIES.get(one.verdict.word, 5),
@@ -89,8 +91,7 @@ def series_of(summaries: Sequence[CellSummary]) -> dict[str, int]:
 
 
 def _place(one: CellSummary) -> str:
-    words = f"{one.cell.environment}/{one.cell.device} {one.cell.mode}"
-    return words if len(words) <= 34 else words[:33] + "…"
+    return shorten(f"{one.cell.environment}/{one.cell.device} {one.cell.mode}", MAX_LABEL)
 
 
 def _cut(kept: int, total: int, noun: str = "cells") -> str:

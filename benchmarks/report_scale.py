@@ -1,0 +1,210 @@
+"""How ``report`` and ``compare`` grow with the store: wall time and peak memory at 1,000, 10,000 and 100,000 records.
+
+    python benchmarks/report_scale.py [--records 1000 10000 100000] [--cells 500] [--keep FOLDER]
+
+Writes run folders of synthetic but valid records (several KB a line: 40 bursts and 40 latencies), then runs
+``python -m bench report RUN`` and ``python -m bench compare RUN_A RUN_B`` on them, each in its own process. In run B
+everything is 5 % faster. The budget of issue 2 is 30 s and 1.5 GiB at 100,000 records; exit code 1 beyond it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from bench import record, store
+from bench.cell import Cell
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGET_S, BUDGET_BYTES = 30.0, 1.5 * 2**30
+BURSTS = 40
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command took. ``code`` is its exit code: 0, or 1 where ``compare`` found something slower."""
+
+    command: str
+    records: int
+    wall_s: float
+    peak_bytes: int
+    code: int
+
+
+def cells(count: int) -> list[Cell]:
+    """``count`` different cells of plausible words."""
+    words = product(
+        ("tiny-test", "digits", "wide"),
+        (("inference", "default"), ("training", "sgd"), ("training", "adam")),
+        (1, 8, 64, 256),
+        ("torch", "tensorflow", "jax"),
+        ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16"),
+        ("eager", "compiled"),
+    )
+    found = [
+        Cell("mlp", size, phase, variant, batch, environment, "cpu", precision, mode)
+        for size, (phase, variant), batch, environment, precision, mode in words
+    ]
+    if count > len(found):
+        raise SystemExit(f"at most {len(found)} cells")
+    return found[:count]
+
+
+def records(run: str, count: int, chosen: list[Cell], speed: float, seed: int) -> Iterator[record.Record]:
+    """``count`` records over ``chosen``: one in 50 failed, the rest measured with 3 % between processes."""
+    random = np.random.RandomState(seed)
+    base_ns = {cell: 1e6 * (1 + number % 37) / speed for number, cell in enumerate(chosen)}
+    for number in range(count):
+        cell, process = chosen[number % len(chosen)], number // len(chosen)
+        measured = number % 50 != 49
+        yield record.Record(
+            schema=record.SCHEMA_VERSION,
+            id=f"{run}-{number:06d}",
+            run=run,
+            block=f"b{number:06d}",
+            process=process,
+            cell_id=cell.id,
+            cell=cell,
+            started_at=f"2026-11-22T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
+            outcome=record.Measured() if measured else record.Failed("load", "MemoryError", "no room", "log\n" * 20),
+            stages_ns={"spawn": 110_000_000, "open": 1_900_000_000, "load": 40_000_000, "first_call": 120_000_000},
+            fingerprint=fingerprint(cell),
+            measurement=measurement(random, base_ns[cell] * float(np.exp(random.normal(0, 0.03))))
+            if measured
+            else None,
+            verification=record.Verification("numpy-fp64", 2e-6, 2e-5, "sum of 128 terms", {"logits": 2e-6}),
+            precision=record.EffectivePrecision(cell.precision, cell.precision, 3e-7, "float32", "float32"),
+            labels=["stable" if number % 7 else "noisy"] if measured else [],
+        )
+
+
+def measurement(random: np.random.RandomState, iteration_ns: float) -> record.Measurement:
+    """One process: ``BURSTS`` bursts of 50 iterations around ``iteration_ns``, and as many latencies."""
+    wall = (50 * iteration_ns * np.exp(random.normal(0, 0.01, BURSTS))).astype(int).tolist()
+    starts = np.cumsum(wall).tolist()
+    calibration = random.normal(2_000_000, 20_000, 9).astype(int).tolist()
+    return record.Measurement(
+        item="sample",
+        items_per_iteration=64,
+        flops_per_iteration=2.1e6,
+        bytes_per_iteration=1.4e5,
+        bursts=record.Bursts([50] * BURSTS, wall, wall, [0] * BURSTS, starts),
+        latency_ns=(iteration_ns * np.exp(random.normal(0.1, 0.05, BURSTS))).astype(int).tolist(),
+        warm_up=record.WarmUp(30, int(30 * iteration_ns), True),
+        fence=record.Fence("barrier", 900, 51_000_000, 51_200_000),
+        scaling=record.Scaling(2, 1.99),
+        gemm_flops_per_s=9.1e10,
+        copy_bytes_per_s=8.8e9,
+        calibration_before_ns=calibration,
+        calibration_after_ns=calibration,
+    )
+
+
+def fingerprint(cell: Cell) -> record.Fingerprint:
+    """The same machine for all, versions by environment."""
+    return record.Fingerprint(
+        versions={"python": "3.11.9", "numpy": "2.4.6", cell.environment: "2.0.0"},
+        variables={"OMP_NUM_THREADS": "2"},
+        device_name="synthetic",
+        threads=2,
+        machine={"system": "Linux", "cpu": "synthetic", "cores": 2, "memory_bytes": 2**33},
+        power={"on_ac": None},
+        git_revision=None,
+        seed=0,
+        weights_sha256="0" * 64,
+        inputs_sha256="1" * 64,
+    )
+
+
+def write_run(folder: Path, count: int, chosen: list[Cell], speed: float, seed: int) -> Path:
+    """A run folder as ``store`` reads it, written in one go: the cost of writing is not measured here."""
+    folder.mkdir(parents=True)
+    (folder / store.RUN).write_bytes(msgspec.json.encode({"command": "benchmarks/report_scale.py", "synthetic": True}))
+    encoder = msgspec.json.Encoder()
+    with (folder / store.RECORDS).open("wb") as file:
+        for one in records(folder.name, count, chosen, speed, seed):
+            file.write(encoder.encode(one) + b"\n")
+    return folder
+
+
+def cost(name: str, count: int, arguments: list[str]) -> Cost:
+    """Run ``python -m bench <arguments>`` and wait for it; peak memory as the kernel counted it for that child."""
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert child.stderr is not None
+    complaint = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    wall_s = time.perf_counter() - started
+    child.stderr.close()
+    child.returncode = code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 1):
+        raise SystemExit(f"{name} ended with {code}: {complaint.decode(errors='replace')[-2000:]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(name, count, wall_s, usage.ru_maxrss * unit, code)
+
+
+def measure(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
+    """Both commands on two runs of ``count`` records each; ``compare`` therefore reads twice as many."""
+    run_a = write_run(folder / f"a-{count}", count, chosen, speed=1.0, seed=1)
+    run_b = write_run(folder / f"b-{count}", count, chosen, speed=1.05, seed=2)
+    line_bytes = (run_a / store.RECORDS).stat().st_size / count
+    page = folder / f"page-{count}.html"
+    found = [
+        cost("report", count, ["report", str(run_a), "--out", str(page)]),
+        cost("compare", count, ["compare", str(run_a), str(run_b)]),
+    ]
+    print(f"{count:>8,} records of {line_bytes:,.0f} bytes; page of {page.stat().st_size:,} bytes", flush=True)
+    return found
+
+
+def table(costs: list[Cost]) -> str:
+    """The costs, with how much each grew per tenfold of the same command before it."""
+    lines = [f"{'command':<10}{'records':>10}{'wall s':>10}{'peak MiB':>10}{'records x':>11}{'wall x':>9}{'peak x':>9}"]
+    last: dict[str, Cost] = {}
+    for one in sorted(costs, key=lambda cost: (cost.command, cost.records)):
+        line = f"{one.command:<10}{one.records:>10,}{one.wall_s:>10.2f}{one.peak_bytes / 2**20:>10.0f}"
+        if before := last.get(one.command):
+            line += f"{one.records / before.records:>11.1f}{one.wall_s / before.wall_s:>9.1f}"
+            line += f"{one.peak_bytes / before.peak_bytes:>9.1f}"
+        lines.append(line)
+        last[one.command] = one
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure, print, and judge against the budget."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--cells", type=int, default=500)
+    parser.add_argument("--keep", type=Path, help="write the runs here and leave them")
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="report_scale-"))
+    chosen = cells(options.cells)
+    try:
+        costs = [one for count in options.records for one in measure(folder, count, chosen)]
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(table(costs))
+    beyond = [one for one in costs if one.wall_s > BUDGET_S or one.peak_bytes > BUDGET_BYTES]
+    for one in beyond:
+        print(f"beyond the budget of {BUDGET_S:.0f} s and {BUDGET_BYTES / 2**30} GiB: {one}")
+    return 1 if beyond else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
