@@ -104,6 +104,7 @@ class JaxProgram(Program):
             self._params = self._initial
             self.step = lambda: self._infer(self._params, self._inputs)
             return
+        self._state: dict[str, Any] = {}
         self._optimizer = optimizer_of(optimizer)
         self._gradients = jax.jit(self._loss_and_gradients)
         # Apple's jax-metal cannot donate (jax#20212).

@@ -98,7 +98,7 @@ class TorchProgram(Program):
         with self._autocast():
             loss: torch.Tensor = self._forward(self._model, self._inputs)
         if self._scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._optimizer.step()
         else:
             self._scaler.scale(loss).backward()
@@ -173,8 +173,8 @@ class Torch(Framework):
     name = "torch"
     distributions = ("torch", "numpy")
     modes = ("eager", "compiled")
-    mode_reasons = {  # noqa: RUF012
-        "xla": "torch compiles with Inductor (mode compiled); XLA needs torch_xla, which has no CPU, Metal or CUDA wheel"
+    mode_reasons = {
+        "xla": "torch compiles with Inductor (mode compiled); XLA needs torch_xla, which is in none of the environments"
     }
 
     def open(self, device: str, threads: int) -> str:

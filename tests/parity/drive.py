@@ -42,7 +42,9 @@ def exact(workload: Workload, size: str, phase: str, variant: str) -> Any:
     return REFERENCES[key]
 
 
-def program_of(framework: Framework, workload: Workload, size: str, phase: str, variant: str, word: str, mode: str) -> Any:
+def program_of(
+    framework: Framework, workload: Workload, size: str, phase: str, variant: str, word: str, mode: str
+) -> Any:
     config, batch = workload.sizes[size].config, workload.sizes[size].batch
     optimizer = workload.optimizer(variant) if phase == "training" else None
     return framework.program(
@@ -64,7 +66,9 @@ def losses_of(framework: Framework, program: Any, steps: int = 6) -> list[float]
         return [framework.host_read(program.step()) for _ in range(steps)]
 
 
-def cell(framework: Framework, workload: Workload, size: str, phase: str, variant: str, word: str, mode: str) -> dict[str, Any]:
+def cell(
+    framework: Framework, workload: Workload, size: str, phase: str, variant: str, word: str, mode: str
+) -> dict[str, Any]:
     """Errors against the reference, dtype, and whether two bursts from ``reset`` are the same bits."""
     start = time.perf_counter()
     try:
@@ -117,7 +121,12 @@ def main(name: str, what: str, words: list[str]) -> None:
         if what == "convergence":
             for variant in workload.phases["training"]:
                 mode = "eager" if name == "torch" else "compiled"
-                say(framework=name, convergence=variant, precision=word, **converge(framework, workload, variant, word, mode))
+                say(
+                    framework=name,
+                    convergence=variant,
+                    precision=word,
+                    **converge(framework, workload, variant, word, mode),
+                )
             continue
         say(framework=name, precision=word, measured=precision.measure(framework, word))
         for phase, variants in workload.phases.items():

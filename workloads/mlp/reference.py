@@ -46,7 +46,7 @@ def loss_and_gradients(weights: Arrays, x: Array, label: Array) -> tuple[Array, 
 
 
 def sgd(weights: Arrays, gradients: Arrays, state: dict[str, Arrays], options: Mapping[str, Any]) -> None:
-    """v = momentum v + g; w -= lr v, in place: torch.optim.SGD without dampening, optax.trace, keras (v scaled by -lr)."""
+    """v = momentum v + g; w -= lr v, in place: torch.optim.SGD without dampening, optax.sgd; Keras scales v by -lr."""
     velocity = state.setdefault("velocity", {name: np.zeros_like(value) for name, value in weights.items()})
     for name, gradient in gradients.items():
         velocity[name] = options["momentum"] * velocity[name] + gradient
