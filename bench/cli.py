@@ -6,6 +6,7 @@ measured; 4 some cells are wrong, failed, timed out or implausible.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -32,7 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+#: A pipe or a log has no width of its own; 80 columns would fold every line of a table.
+console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=180)
 
 NOTHING_MEASURED = 3
 SOME_FAILED = 4
@@ -345,7 +347,7 @@ def _show(summaries: list[CellSummary], problems: Sequence[str], baseline: str) 
     from bench.report.terminal import terminal_table
 
     console.print()
-    console.print(terminal_table(summaries, baseline))
+    console.print(terminal_table(summaries, baseline, console.width))
     _warn(problems)
 
 

@@ -1,9 +1,10 @@
 """The first file a worker runs, by path: makes ``bench`` and ``workloads`` importable, and nothing else.
 
-The interpreter belongs to a framework's environment and runs isolated (``-I``). Putting the parent's whole
-``site-packages`` on its path would mix two environments, so only our two packages are added, by a finder of their own.
+The interpreter belongs to a framework's environment and runs without user site and script folder (``-s -P``; ``-I``
+would also ignore PYTHONHASHSEED). Putting the parent's whole ``site-packages`` on its path would mix two environments,
+so only our two packages are added, by a finder of their own.
 
-usage: python -I launch.py CHANNEL_FD LIFELINE_FD
+usage: python -s -P launch.py CHANNEL_FD LIFELINE_FD
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class ProcessWorker:
         lifeline_read, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [python, "-I", str(LAUNCH), str(theirs.fileno()), str(lifeline_read)],
+                [python, "-s", "-P", str(LAUNCH), str(theirs.fileno()), str(lifeline_read)],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

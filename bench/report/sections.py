@@ -118,7 +118,8 @@ def baseline_text(base: CellSummary | None, pattern: str) -> str:
 
 def _item(members: Sequence[CellSummary]) -> str:
     """The commonest unit; cells of one work count the same thing."""
-    return Counter(one.item for one in members if one.item).most_common(1)[0][0] if members else "item"
+    counted = Counter(one.item for one in members if one.item).most_common(1)
+    return counted[0][0] if counted else "items"
 
 
 def _marks(members: Sequence[CellSummary], precisions: Sequence[str]) -> dict[Cell, str]:

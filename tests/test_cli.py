@@ -1,0 +1,241 @@
+"""What a person types: help, wrong words, exit codes, files that do not fit. In this process, scripted framework."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from bench import store
+from bench.labels import IMPLAUSIBLE_ROOFLINE
+from bench.workload import get
+from tests.harness import Cli, command_line, no_processes, only_run, records_of
+
+TINY = ("mlp:tiny-test", "--environment", "fake", "--device", "cpu")
+SMALL = ("--processes", "1", "--bursts", "2", "--results", "r")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """The command line in this process, without worker processes, in an empty folder."""
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    no_processes(monkeypatch)
+    return command_line(monkeypatch, capsys)
+
+
+def one_line(text: str) -> str:
+    """Folded text as one line."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "mpl", "--environment", "fake"), "unknown workload 'mpl'; did you mean 'mlp'?"),
+        (("run", "mlp", "--environment", "torhc"), "unknown environment 'torhc'; did you mean 'torch'?"),
+        (("run", "mlp", "--environment", "fake-hagn"), "did you mean 'fake-hang'?"),
+        (("run", "mlp", "--environment", "fake", "--device", "metal"), "device 'metal' is not available here"),
+        (("run", "mlp", "--environment", "fake", "--precision", "fp32,fp8"), "unknown precision 'fp8'"),
+        (("run", "mlp", "--environment", "fake", "--batch", "many"), "--batch takes whole numbers from 1, got 'many'"),
+        (("run", "mlp", "--environment", "fake", "--python", "torch"), "--python takes NAME=PATH, got 'torch'"),
+        (("run", "mlp", "--python", "torch=/no/such/python"), "'/no/such/python' is not a program"),
+        (("run", "mlp", "--environment", "fake", "--profile", "ful"), "unknown profile 'ful'; did you mean 'full'?"),
+        (("run", "mlp", "--environment", "fake", "--threads", "0"), "--threads must be at least 1, got 0"),
+        (("run", "mlp", "--environment", "fake", "--timeout", "0"), "--timeout must be above 0 seconds, got 0"),
+        (("run", "--resume", "--results", "nowhere"), "no runs in nowhere yet"),
+        (("report", "--results", "nowhere"), "no runs in nowhere yet"),
+        (("compare", "torch", "jaks"), "unknown environment 'jaks'; did you mean 'jax'?"),
+        (("compare", "torch/gpu", "jax"), "unknown device 'gpu'"),
+        (("compare", "fake", "fake", "--blocks", "4"), "--blocks must be at least 8"),
+        (("export", "out.json", "--results", "nowhere"), "no runs in nowhere yet"),
+        (("verify", "mlp:tiny-test", "--environment", "fake", "--dump", "o.npz"), "--dump takes one cell"),
+        (("verify", "mlp:wide", "--environment", "fake", "--phase", "training", "--converge"), "has none"),
+    ],
+)
+def test_bad_input_is_an_error_that_names_the_value_and_the_nearest_choice(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = cli(*arguments)
+    assert code == 2, out
+    assert said in one_line(err)
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("r*/*")), "nothing was begun"
+
+
+def test_a_framework_that_is_not_installed_says_how_to_get_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = cli("run", "mlp", "--environment", "jax")
+    assert code == 2
+    assert "nox -s 'bench(jax)'" in one_line(err)
+    code, _, err = cli("run", "mlp")
+    assert code == 2
+    assert "no framework is installed" in one_line(err)
+
+
+def test_the_table_at_the_end_has_every_figure(cli: Cli) -> None:
+    code, out, _ = cli("run", *TINY, *SMALL, "--phase", "inference")
+    assert code == 0
+    for word in ("throughput", "p50 / p90 / p99", "vs baseline", "error (limit)", "measured", "samples/s", "report:"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("environments", "code"),
+    [("fake", 0), ("fake-wrong", 4), ("fake,fake-nan", 4), ("fake-impossible", 4)],
+)
+def test_exit_codes_of_run(cli: Cli, environments: str, code: int) -> None:
+    selection = ("mlp:digits", "--phase", "inference", "--precision", "fp32", "--device", "cpu")
+    assert cli("run", *selection, "--environment", environments, *SMALL)[0] == code
+
+
+def test_nothing_measured_is_exit_3(cli: Cli) -> None:
+    code, out, _ = cli("run", *TINY, *SMALL, "--mode", "compiled", "--precision", "fp32")
+    assert code == 3
+    assert "there is nothing to compile" in out
+
+
+def test_a_wrong_cell_shows_no_speed_anywhere(cli: Cli, tmp_path: Path) -> None:
+    selection = ("mlp:tiny-test", "--phase", "inference", "--precision", "fp32", "--device", "cpu")
+    _, out, _ = cli("run", *selection, "--environment", "fake-wrong", *SMALL)
+    (record,) = records_of(only_run(tmp_path / "r"))
+    assert record.measurement is None, "the clock was never started"
+    cli("report", "--results", "r", "--out", "page.html")
+    _, markdown, _ = cli("report", "--results", "r", "--format", "markdown")
+    assert "samples/s" not in out + markdown
+    code, _, _ = cli("export", "out.json", "--results", "r")
+    assert code == 3
+    assert json.loads((tmp_path / "out.json").read_text())["benchmarks"] == []
+
+
+def test_an_implausible_cell_is_measured_but_not_believed(cli: Cli, tmp_path: Path) -> None:
+    selection = ("mlp:digits", "--phase", "inference", "--precision", "fp32", "--device", "cpu")
+    _, out, _ = cli("run", *selection, "--environment", "fake-impossible", *SMALL)
+    (record,) = records_of(only_run(tmp_path / "r"))
+    assert IMPLAUSIBLE_ROOFLINE in record.labels
+    assert "implausible" in out
+    table = out[out.index("Throughput and latency per cell") :]
+    assert "samples/s" not in table
+
+
+def _weights(changes: dict[str, np.ndarray | None], path: Path) -> Path:
+    spec = get("mlp")
+    weights = spec.weights(spec.sizes["tiny-test"].config, 5)
+    for name, value in changes.items():
+        if value is None:
+            del weights[name]
+        else:
+            weights[name] = value
+    save_file(weights, path)
+    return path
+
+
+def test_weights_from_a_file_are_used_and_their_hash_recorded(cli: Cli, tmp_path: Path) -> None:
+    path = _weights({}, tmp_path / "own.safetensors")
+    one = ("--phase", "inference", "--precision", "fp32")
+    assert cli("run", *TINY, *SMALL, *one, "--weights", path)[0] == 0
+    assert cli("run", *TINY, *SMALL, *one)[0] == 0
+    shas = [records_of(run)[0].fingerprint.weights_sha256 for run in store.runs(tmp_path / "r")]
+    assert len(set(shas)) == 2
+
+
+def test_weights_that_do_not_fit_are_named_each(cli: Cli, tmp_path: Path) -> None:
+    changes = {"fc1.bias": None, "fc9.bias": np.zeros(3, np.float32), "fc2.weight": np.zeros((2, 2), np.float32)}
+    path = _weights(changes, tmp_path / "bad.safetensors")
+    for command in (("verify", *TINY), ("run", *TINY, *SMALL)):
+        code, _, err = cli(*command, "--weights", path)
+        assert code == 2
+        for word in ("fc1.bias", "fc9.bias", "fc2.weight", "(2, 2)"):
+            assert word in one_line(err)
+    code, _, err = cli("verify", *TINY, "--weights", tmp_path / "absent.safetensors")
+    assert code == 2
+    assert "absent.safetensors" in err
+
+
+def test_inputs_and_outputs_travel_as_npz(cli: Cli, tmp_path: Path) -> None:
+    spec = get("mlp")
+    inputs = spec.inputs(spec.sizes["tiny-test"].config, "inference", 4, 9)
+    np.savez(tmp_path / "in.npz", **inputs)
+    one = ("--phase", "inference", "--precision", "fp32")
+    code, out, err = cli("verify", *TINY, *one, "--inputs", tmp_path / "in.npz", "--dump", "out.npz")
+    assert code == 0, out + err
+    weights = spec.weights(spec.sizes["tiny-test"].config, 0)
+    truth = spec.reference(spec.sizes["tiny-test"].config, "inference", "default", weights, inputs)
+    dumped = np.load(tmp_path / "out.npz")
+    assert set(dumped.files) == set(truth)
+    for name in truth:
+        np.testing.assert_allclose(dumped[name], truth[name], rtol=1e-5)
+    np.savez(tmp_path / "bad.npz", wrong=np.zeros(3))
+    code, _, err = cli("verify", *TINY, *one, "--inputs", tmp_path / "bad.npz")
+    assert code == 2
+    assert "wrong" in err
+
+
+def test_verify_says_what_is_wrong(cli: Cli) -> None:
+    code, out, _ = cli("verify", "mlp:tiny-test", "--environment", "fake,fake-wrong", "--device", "cpu", "--precision", "fp32")
+    assert code == 4
+    assert "right" in out
+    assert "wrong" in out
+    assert "NumPy float64" in out
+
+
+def test_compare_live_finds_a_tenth_and_says_slower_with_exit_1(cli: Cli, tmp_path: Path) -> None:
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "3", "--results", "r")
+    code, out, _ = cli("compare", "fake", "fake-slower", *one)
+    assert code == 1, out
+    assert "slower" in out
+    assert len(records_of(only_run(tmp_path / "r"))) == 16, "it told at the first look and stopped"
+
+
+def test_compare_live_of_the_same_thing_is_the_same(cli: Cli) -> None:
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "3", "--results", "r")
+    code, out, _ = cli("compare", "fake", "fake", *one)
+    assert code == 0, out
+    assert "same" in out
+
+
+def test_compare_stored_runs_is_advisory(cli: Cli, tmp_path: Path) -> None:
+    for _ in range(2):
+        cli("run", *TINY, "--phase", "inference", "--bursts", "2", "--results", "r")
+    a, b = store.runs(tmp_path / "r")
+    code, out, _ = cli("compare", a.name, b.name, "--results", "r")
+    assert code == 0, out
+    assert "advisory" in out
+
+
+def test_a_damaged_line_is_shown_and_skipped_by_every_reader(cli: Cli, tmp_path: Path) -> None:
+    cli("run", *TINY, *SMALL, "--phase", "inference")
+    folder = only_run(tmp_path / "r")
+    path = folder / store.RECORDS
+    path.write_bytes(b"garbage\n" + path.read_bytes())
+    for command in (("report", "--out", "p.html"), ("export", "o.csv", "--format", "csv")):
+        code, out, _ = cli(*command, "--results", "r")
+        assert code == 0
+        assert f"{path}:1" in one_line(out).replace(" ", "") or f"{store.RECORDS}:1" in out
+    assert "records.jsonl:1" in (tmp_path / "p.html").read_text()
+
+
+def test_list_and_doctor(cli: Cli) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    for word in ("mlp", "tiny-test", "digits *", "wide", "torch", "tensorflow", "jax"):
+        assert word in out
+    code, out, _ = cli("doctor", "--environment", "fake", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert {sight["device"] for sight in facts["environments"]} == {"cpu", "cuda"}
+    assert facts["environments"][0]["probe"]["precisions"]["bf16"] == "bf16"
+    code, out, _ = cli("doctor", "--environment", "fake-never-syncing")
+    assert code == 0
+    assert "DOES NOT WAIT" in out
+
+
+def test_help_and_version_from_a_process() -> None:
+    for arguments in (["--help"], ["run", "--help"], ["--version"]):
+        done = subprocess.run([sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout
