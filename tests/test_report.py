@@ -126,6 +126,39 @@ def test_figures_are_xml_and_take_their_colours_from_the_page(full_page: str) ->
         assert re.findall(r"#[0-9a-f]{6}\b", figure.replace("url(#", "")) == []
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    shares = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_aa_in_light_dark_and_print() -> None:
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+    style = (Path(__file__).parents[1] / "bench/report/templates/style.css").read_text()
+    themes = [
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.S)
+    ]
+    assert len(themes) == 3
+    tints = [f"{way}-{step}" for way in ("up", "down") for step in range(1, 5)]
+    for theme in themes:
+        pairs = [(ink, paper) for ink in ("ink", "soft") for paper in ("bg", "card", "bad-bg", *tints)]
+        pairs += [(ink, paper) for ink in ("muted", "link", "warn", "bad", "good") for paper in ("bg", "card")]
+        pairs += [("bad", "bad-bg"), *((ink, tint) for ink in ("warn", "good", "muted") for tint in tints)]
+        weak = {pair: contrast(theme[pair[0]], theme[pair[1]]) for pair in pairs}
+        assert {pair: ratio for pair, ratio in weak.items() if ratio < 4.5} == {}
+        graphics = {number: contrast(theme[f"series-{number}"], theme["card"]) for number in range(6)}
+        assert min(graphics.values()) >= 3
+
+
 def test_every_section_is_there(full_page: str) -> None:
     sections = re.findall(r'<h2 id="([^"]+)"', full_page)
     before = ["answers", "grid", "latency", "parity", "start-up", "problems", "comparisons"]

@@ -176,7 +176,7 @@ def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     if high / low < 2.5:
-        step = 0.05 if high / low < 1.4 else 0.2
+        step = 0.05 if high / low < 1.4 else 0.1 if high / low < 1.9 else 0.2
         ticks = [1 + step * place for place in range(-20, 40)]
     else:
         stride = max(1, math.ceil(math.log2(high / low) / 9))
