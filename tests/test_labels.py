@@ -76,9 +76,8 @@ def test_one_short_burst_is_not_proof() -> None:
 
 
 def test_a_few_stolen_bursts_of_many_are_enough() -> None:
-    foreign: list[int | None] = [0] * 30 + [40 * MS] * 10
-    assert labels.is_contended(bursts([50 * MS] * 40, foreign_ns=foreign))
-    assert not labels.is_contended(bursts([50 * MS] * 40, foreign_ns=[0] * 38 + [40 * MS] * 2))
+    assert labels.is_contended(bursts([50 * MS] * 40, foreign_ns=[*[0] * 30, *[40 * MS] * 10]))
+    assert not labels.is_contended(bursts([50 * MS] * 40, foreign_ns=[*[0] * 38, *[40 * MS] * 2]))
 
 
 def quantised(share: float, random: np.random.RandomState) -> list[int | None]:

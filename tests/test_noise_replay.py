@@ -40,7 +40,7 @@ def test_identical_code_is_not_flagged(clock: str, blocks: int) -> None:
 
 
 def test_ten_percent_is_found_within_twenty_blocks() -> None:
-    """CPU time: what ``auto`` rests on for single-threaded work, which the recording is. Wall time is reported beside."""
+    """By CPU time: what ``auto`` rests on for single-threaded work, which the recording is."""
     found = {clock: replay.flagged("B10", clock, 20, TRIALS) for clock in ("wall", "cpu")}
     print("+10 % found in 20 blocks:", {clock: str(one) for clock, one in found.items()})
     print("+5 % found in 20 blocks:", str(replay.flagged("B5", "cpu", 20, TRIALS)))
