@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bench.cell import Cell
+from bench.labels import plausible
 from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
-from bench.summary import CellSummary, process_sample
+from bench.summary import TAGS, CellSummary, reason_of
 from bench.verdict import ALPHA as ALPHA
 from bench.verdict import LOOK_ALPHA, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
@@ -163,15 +164,15 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
 
 
 def _side(record: Record) -> _Side:
-    sample = process_sample(record)
-    measurement = record.measurement if isinstance(record.outcome, Measured) and sample.plausible else None
-    usable = measurement is not None and sample.rate is not None
-    outcome = sample.outcome if usable or sample.outcome != "measured" else "implausible"
-    reason = sample.reason or (", ".join(sample.labels) if outcome == "implausible" else "")
-    if measurement is None or not usable:
+    outcome, reason = TAGS[type(record.outcome)], reason_of(record.outcome)
+    measurement = record.measurement if isinstance(record.outcome, Measured) else None
+    if measurement is None:
         return _Side(record.cell, record.process, outcome, reason)
-    wall_ns, cpu_ns = sum(measurement.bursts.wall_ns), sum(measurement.bursts.cpu_ns)
-    clocks = ("wall",) if sample.cpu_rate is None else ("wall", "cpu")
+    bursts = measurement.bursts
+    if not plausible(record.labels) or not _timed(bursts.wall_ns) or not _timed(bursts.iterations):
+        return _Side(record.cell, record.process, "implausible", ", ".join(record.labels) or "no usable bursts")
+    clocks = ("wall", "cpu") if _timed(bursts.cpu_ns) else ("wall",)
+    cpu_share = sum(bursts.cpu_ns) / sum(bursts.wall_ns)
     return _Side(
         cell=record.cell,
         process=record.process,
@@ -180,8 +181,13 @@ def _side(record: Record) -> _Side:
         item_ns={clock: _item_ns(measurement, clock) for clock in clocks},
         one_thread=record.cell.device == "cpu"
         and record.fingerprint.threads == 1
-        and cpu_ns <= ONE_THREAD_CPU_SHARE * wall_ns,
+        and cpu_share <= ONE_THREAD_CPU_SHARE,
     )
+
+
+def _timed(values: Sequence[int]) -> bool:
+    """Whether there is something, and all of it positive: a broken clock gives zeros."""
+    return bool(values) and min(values) > 0
 
 
 def _item_ns(measurement: Measurement, clock: str) -> Floats:

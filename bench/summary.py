@@ -128,10 +128,11 @@ def summarise(records: Iterable[Record]) -> list[CellSummary]:
 
 def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:
     """Items per second: items an iteration over the median over bursts; None where a burst has no time."""
-    pairs = list(zip(burst_ns, measurement.bursts.iterations, strict=True))
-    if not pairs or min(min(pair) for pair in pairs) <= 0:
+    iterations = measurement.bursts.iterations
+    if not burst_ns or min(burst_ns) <= 0 or min(iterations) <= 0:
         return None
-    return measurement.items_per_iteration * 1e9 / statistics.median(ns / count for ns, count in pairs)
+    times_ns = [ns / count for ns, count in zip(burst_ns, iterations, strict=True)]
+    return measurement.items_per_iteration * 1e9 / statistics.median(times_ns)
 
 
 def _latency(latency_ns: Sequence[int]) -> tuple[float, float, float] | None:

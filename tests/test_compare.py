@@ -171,6 +171,17 @@ def test_wrong_sides_have_no_ratio_and_lost_blocks_are_told() -> None:
     assert none.verdict == Verdict("inconclusive", None, 0, None, "no block has both sides")
 
 
+def test_implausible_or_timeless_sides_are_left_out() -> None:
+    liar = record(FAST, 90, labels=["implausible:fence"], block="y")
+    timeless = record(FAST, 92, measured=measurement(bursts=bursts([0])), labels=[], block="z")
+    (found,) = compare_duets([*duet(8, 1.3), record(CELL, 89, block="y"), liar, record(CELL, 91, block="z"), timeless])
+    assert (found.verdict.word, found.verdict.blocks) == ("faster", 8)
+    assert found.notes == (
+        "1 of 10 blocks left out: implausible: implausible:fence",
+        "1 of 10 blocks left out: implausible: no usable bursts",
+    )
+
+
 def test_refusal_names_the_fact_and_both_values() -> None:
     a = fingerprint()
     assert refusal(a, a) == []
