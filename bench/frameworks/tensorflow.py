@@ -31,7 +31,8 @@ LOSS_SCALE = 2.0**12
 #: What TensorFlow says where a kernel or a lowering is missing, whatever the type of the exception.
 LACKS = re.compile(
     r"No (registered '\w+' )?OpKernel|Could not find device for node|No unary variant|not supported by XLA"
-    r"|Detected unsupported operations|unsupported data ?type|is not supported for",
+    r"|Detected unsupported operations|unsupported data ?type|is not supported for"
+    r"|is not in the list of allowed values",
     re.IGNORECASE,
 )
 
