@@ -34,11 +34,15 @@ BURSTS = 40
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took. ``code`` is its exit code: 0, or 1 where ``compare`` found something slower."""
+    """What one command took; CPU time too, since wall time grows with whatever else the machine does.
+
+    ``code`` is its exit code: 0, or 1 where ``compare`` found something slower.
+    """
 
     command: str
     records: int
     wall_s: float
+    cpu_s: float
     peak_bytes: int
     code: int
 
@@ -154,7 +158,7 @@ def cost(name: str, count: int, arguments: list[str]) -> Cost:
     if code not in (0, 1):
         raise SystemExit(f"{name} ended with {code}: {complaint.decode(errors='replace')[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(name, count, wall_s, usage.ru_maxrss * unit, code)
+    return Cost(name, count, wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, code)
 
 
 def measure(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
@@ -173,12 +177,15 @@ def measure(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
 
 def table(costs: list[Cost]) -> str:
     """The costs, with how much each grew per tenfold of the same command before it."""
-    lines = [f"{'command':<10}{'records':>10}{'wall s':>10}{'peak MiB':>10}{'records x':>11}{'wall x':>9}{'peak x':>9}"]
+    lines = [
+        f"{'command':<10}{'records':>10}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
+        f"{'records x':>11}{'CPU x':>9}{'peak x':>9}"
+    ]
     last: dict[str, Cost] = {}
     for one in sorted(costs, key=lambda cost: (cost.command, cost.records)):
-        line = f"{one.command:<10}{one.records:>10,}{one.wall_s:>10.2f}{one.peak_bytes / 2**20:>10.0f}"
+        line = f"{one.command:<10}{one.records:>10,}{one.wall_s:>9.2f}{one.cpu_s:>9.2f}{one.peak_bytes / 2**20:>10.0f}"
         if before := last.get(one.command):
-            line += f"{one.records / before.records:>11.1f}{one.wall_s / before.wall_s:>9.1f}"
+            line += f"{one.records / before.records:>11.1f}{one.cpu_s / before.cpu_s:>9.1f}"
             line += f"{one.peak_bytes / before.peak_bytes:>9.1f}"
         lines.append(line)
         last[one.command] = one

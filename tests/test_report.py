@@ -314,7 +314,8 @@ def test_long_reasons_are_shortened_in_squares_and_whole_below(tmp_path: Path) -
     [
         (Interval(48213.0, 46800.0, 49700.0), "48,000", "±3 %"),
         (Interval(48213.0, 48100.0, 48330.0), "48,200", "±0.2 %"),
-        (Interval(48213.0, 30000.0, 77000.0), "50,000", "30,000–77,000"),
+        (Interval(48213.0, 30000.0, 77000.0), "48,000", "30,000–77,000"),
+        (Interval(84000.0, 76.0, 9.2e7), "84,000", "76–92,000,000"),
         (Interval(48213.0, None, None), "48,000", "no interval"),
         (Interval(0.0123, 0.0120, 0.0126), "0.0123", "±2 %"),
     ],
@@ -327,6 +328,8 @@ def test_rates_have_the_digits_their_interval_supports(interval: Interval, shown
 def test_a_ratio_end_just_beyond_one_does_not_read_one() -> None:
     assert numbers.times_span(Interval(1.2, 1.04, 1.38)) == "1.04–1.38×"
     assert numbers.times(Interval(43.2, 41.0, 45.5)) == "43×"
+    hopeless = Interval(1.6, 0.0011, 2358.0)
+    assert (numbers.times(hopeless), numbers.times_span(hopeless)) == ("1.6×", "0.0011–2,400×")
 
 
 def test_ratio_interval_covers() -> None:

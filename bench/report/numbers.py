@@ -54,12 +54,15 @@ def significant(value: float, digits: int) -> str:
 
 
 def supported_decimals(interval: Interval) -> int:
-    """Decimals that the interval supports: the last one shown is the first of the half-width. May be negative."""
+    """Decimals that the interval supports: the last one shown is the first of the half-width. May be negative.
+
+    Never fewer than ``BLIND_DIGITS`` significant digits, so that a hopeless interval does not turn the estimate into 0.
+    """
+    least = BLIND_DIGITS - 1 - math.floor(math.log10(abs(interval.estimate) or 1.0))
     width = relative_half_width(interval)
     if width is None:
-        return BLIND_DIGITS - 1 - math.floor(math.log10(abs(interval.estimate) or 1.0))
-    width = max(width, 1e-4)
-    return -math.floor(math.log10(width * interval.estimate))
+        return least
+    return max(least, -math.floor(math.log10(max(width, 1e-4) * interval.estimate)))
 
 
 def decimal(value: float, decimals: int) -> str:
@@ -103,6 +106,8 @@ def times_span(interval: Interval) -> str:
     """``2.1–2.5×`` with the digits of the estimate, or "" where there is no interval."""
     if interval.low is None or interval.high is None:
         return ""
+    if (relative_half_width(interval) or math.inf) > SYMMETRIC_UP_TO:
+        return f"{span(interval.low, interval.high)}×"
     decimals = _ratio_decimals(interval)
     return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}×"
 
