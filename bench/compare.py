@@ -21,6 +21,7 @@ from bench.verdict import ALPHA as ALPHA
 from bench.verdict import LOOK_ALPHA, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
 from bench.verdict import MARGIN as MARGIN
+from bench.verdict import PRECISION_VARIABLES
 from bench.verdict import Comparison as Comparison
 from bench.verdict import Verdict as Verdict
 from bench.verdict import aa_floor as aa_floor
@@ -103,8 +104,13 @@ def compare_duets(
 
 
 def _implied(a: Cell, b: Cell) -> AbstractSet[str]:
-    """Cells that do different work are compared across their inputs and weights."""
-    return frozenset() if a.work == b.work else frozenset({"weights_sha256", "inputs_sha256"})
+    """What differs because it is compared: other work has other bytes, another environment other variables."""
+    implied: set[str] = set()
+    if a.work != b.work:
+        implied |= {"weights_sha256", "inputs_sha256"}
+    if a.environment != b.environment:
+        implied |= set(PRECISION_VARIABLES)
+    return frozenset(implied)
 
 
 def _duet(
