@@ -264,7 +264,7 @@ def test_unknown_facts_are_called_unknown(tmp_path: Path) -> None:
     assert ("cores", "unknown") in found.shared
     assert found.environments[0].devices == "cpu: unknown"
     assert found.without == 1
-    assert "1 cells have no fingerprint" in page(summaries, tmp_path)
+    assert "No fingerprint for 1 cell:" in page(summaries, tmp_path)
     assert ">None<" not in page(summaries, tmp_path)
 
 
@@ -275,8 +275,14 @@ def test_differing_fingerprints_are_listed() -> None:
     cells = [cell(), cell(precision="fp16"), cell(precision="bf16")]
     summaries = [replace(measured(one, 5.0), fingerprint=facts) for one, facts in zip(cells, prints, strict=True)]
     found = machine_of(summaries)
-    assert ("os", ("15.2 (2 cells)", "14.1 (1 cells)")) in found.differing
+    assert ("os", ("15.2 (2 cells)", "14.1 (1 cell)")) in found.differing
     assert [one.same for one in found.work_bytes] == [False]
+    loads = [
+        replace(one, fingerprint=fingerprint(one.cell, power={"load": 1.5 + place}))
+        for place, one in enumerate(summaries)
+    ]
+    assert ("power load", "1.5 to 3.5") in machine_of(loads).shared, "a reading, not a difference of machines"
+    assert machine_of(loads).differing == ()
     versions = [replace(summaries[0], fingerprint=fingerprint(cell(), versions={"torch": v})) for v in ("2.1", "2.2")]
     assert machine_of(versions).environments[0].versions == "differs: torch 2.1  |  torch 2.2"
 

@@ -195,6 +195,11 @@ def without_wrong(comparisons: Sequence[Comparison], summaries: Sequence[CellSum
     return [(number, one) for number, one in enumerate(comparisons, 1) if not {one.cell_a.id, one.cell_b.id} & hidden]
 
 
+def count(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def command_for(cell: Cell) -> str:
     """The command line that measures this cell alone, quoted for a POSIX shell."""
     words = ["twinbench", "run", f"{cell.workload}:{cell.size}", "--phase", cell.phase, "--variant", cell.variant]

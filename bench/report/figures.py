@@ -141,7 +141,7 @@ def _columns(rows: Sequence[tuple[float, float, float]]) -> tuple[list[float], l
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
-def _canvas(rows: int, share: float = 0.48) -> tuple[Figure, Axes]:
+def _canvas(rows: int, share: float = 0.44) -> tuple[Figure, Axes]:
     height = HEAD + ROW * rows + FOOT
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasSVG(figure)
@@ -178,6 +178,8 @@ def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
     if high / low < 2.5:
         step = 0.05 if high / low < 1.4 else 0.1 if high / low < 1.9 else 0.2
         ticks = [1 + step * place for place in range(-20, 40)]
+    elif high / low > 1e3:
+        ticks = [10.0**power for power in range(-12, 13)]
     else:
         stride = max(1, math.ceil(math.log2(high / low) / 9))
         low, high = min(low, 0.48), max(high, 2.1)

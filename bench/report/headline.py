@@ -12,6 +12,7 @@ from bench.report.facts import (
     accelerations,
     against,
     by_work,
+    count,
     find_baselines,
     leaders,
     outcome_counts,
@@ -120,11 +121,6 @@ def counts_sentence(summaries: Sequence[CellSummary]) -> str:
     counts = outcome_counts(summaries)
     told = ", ".join(f"{number} {outcome_word(outcome)}" for outcome, number in counts.items())
     return f"{count(len(summaries), 'cell')}: {told}." if told else "No cells."
-
-
-def count(number: int, noun: str) -> str:
-    """``1 cell``, ``2 cells``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _names(fastest: Sequence[CellSummary], alone: bool) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.record import Fingerprint
-from bench.report.facts import by_work, work_label
+from bench.report.facts import by_work, count, work_label
 from bench.summary import CellSummary
 
 UNKNOWN = "unknown"
@@ -53,17 +53,33 @@ def machine_of(summaries: Sequence[CellSummary]) -> Machine:
     for _, found in known:
         for name, value in _flat(found):
             values.setdefault(name, Counter())[value] += 1
-    shared = tuple((name, next(iter(seen))) for name, seen in values.items() if len(seen) == 1)
-    differing = tuple(
-        (name, tuple(f"{value} ({number} cells)" for value, number in seen.most_common()))
+    readings = {name: told for name, seen in values.items() if (told := _reading(name, seen))}
+    shared = tuple(
+        (name, readings.get(name) or next(iter(seen)))
         for name, seen in values.items()
-        if len(seen) > 1
+        if len(seen) == 1 or name in readings
+    )
+    differing = tuple(
+        (name, tuple(f"{value} ({count(number, 'cell')})" for value, number in seen.most_common()))
+        for name, seen in values.items()
+        if len(seen) > 1 and name not in readings
     )
     by_environment: dict[str, list[tuple[CellSummary, Fingerprint]]] = {}
     for one, found in known:
         by_environment.setdefault(one.cell.environment, []).append((one, found))
     environments = tuple(_environment(name, members) for name, members in by_environment.items())
     return Machine(shared, differing, environments, _bytes(summaries), len(summaries) - len(known))
+
+
+def _reading(name: str, seen: Counter[str]) -> str:
+    """``5.1 to 6.7``: the range of a power or load figure, which is read anew for each process; "" for other facts."""
+    if not name.startswith("power ") or len(seen) < 2:
+        return ""
+    try:
+        numbers = [float(value) for value in seen if value != UNKNOWN]
+    except ValueError:
+        return ""
+    return f"{min(numbers):.3g} to {max(numbers):.3g}"
 
 
 def text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.cell import Cell
 from bench.report import ReportMeta, headline, sections
-from bench.report.facts import accelerations, unspeakable
+from bench.report.facts import accelerations, count, unspeakable
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     head += [plain(" ".join([*told, headline.counts_sentence(summaries)])), ""]
     tail = [*_comparisons(comparisons, summaries), *_problems(summaries)]
     if meta.skipped_lines:
-        tail += [f"{headline.count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
+        tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
     tables = ["\n".join(_table(table)) for table in sections.grid(summaries, meta.baseline)]
     room = MAX_CHARACTERS - len("\n".join(head + tail)) - 200

@@ -13,6 +13,7 @@ from bench.report import ReportMeta, headline, machines, pictures, sections
 from bench.report.facts import (
     accelerations,
     command_for,
+    count,
     outcome_counts,
     outcome_word,
     speed,
@@ -98,6 +99,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
         "skipped_cut": max(0, len(meta.skipped_lines) - MAX_SKIPPED),
         "svg": Markup,
+        "count": count,
     }
 
 
