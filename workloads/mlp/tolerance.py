@@ -3,7 +3,7 @@
 u is the unit roundoff: 2^-24 (fp32), 2^-11 (fp16), 2^-8 (bf16). The error is the larger of the relative L2 error and
 the largest error over the largest value. Each limit was derived first, then checked against torch, TensorFlow and
 JAX on a CPU, in all modes, at sizes tiny-test and digits, in fp32 also at wide (table in README.md). In half
-precision it lies 2 to 6 times above the largest error seen, in fp32 10 times and more. A forgotten bias, a layer left
+precision it lies 2 to 10 times above the largest error seen, in fp32 4 times and more. A forgotten bias, a layer left
 out or an optimizer that stands still lies beyond it at every precision; tests/test_mlp_spec.py proves that.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bench.workload import Tolerance
 
-#: fp32 gradients are left room for one ReLU that flips. wide has 2 million pre-activations with an error near 1e-7 each;
+#: fp32 gradients are left room for one ReLU that flips. wide has 2 million pre-activations with errors near 1e-7;
 #: with seed 0 XLA puts one of 4e-7 on the other side of zero, and that one unit's row of fc2.weight is off by 1.1e-2
 #: (L2 7e-4), while all other rows agree to 6e-7. What this hides, TF32 say, the loss and the five losses show.
 #: Per precision: limits of logits, loss, gradients, losses. amp stores and sums in fp32, but multiplies in half.
