@@ -187,7 +187,7 @@ def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
         ticks = [2.0**power for power in range(-30, 60) if power % stride == 0]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}×"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}×" if value >= 10 else f"{value:.3g}×"))
 
 
 def _decades(low: float, high: float) -> list[float]:

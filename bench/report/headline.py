@@ -135,7 +135,7 @@ def _names(fastest: Sequence[CellSummary], alone: bool) -> str:
 def _single(answer: Answer) -> str:
     base = "" if answer.baseline is None else f" {where(answer.baseline.cell)}"
     if not answer.alone:
-        return f"{answer.work}: no clear winner; {answer.text} are level at the top."
+        return f"{answer.work}: no clear winner; the intervals of {len(answer.fastest)} cells overlap at the top."
     if answer.gain is None:
         return f"{answer.work}: {answer.text} is fastest" + (", and is the baseline." if base else ".")
     return f"{answer.work}: {answer.text} is fastest, {numbers.times(answer.gain)} the speed of{base}."
