@@ -1,10 +1,11 @@
 """How far the perceptron's outputs may lie from the float64 reference, and why.
 
 u is the unit roundoff: 2^-24 (fp32), 2^-11 (fp16), 2^-8 (bf16). The error is the larger of the relative L2 error and
-the largest error over the largest value. Each limit is a few u times what the operations between it and the operands add, and was settled beside the errors
-measured in torch, TensorFlow and JAX on a CPU, in all modes, at tiny-test and digits, in fp32 also at wide (table in
-README.md): it lies 2 to 10 times above the largest, in fp32 at the small sizes more. A forgotten bias, a layer left
-out or an optimizer that stands still lies beyond it at every precision; tests/test_mlp_spec.py proves that.
+the largest error over the largest value. Each limit is a few u times what the operations between it and the operands
+add, and was settled beside the errors measured in torch, TensorFlow and JAX on a CPU, in all modes, at tiny-test and
+digits, in fp32 also at wide (table in README.md): it lies 2 to 10 times above the largest, in fp32 at the small sizes
+more. A forgotten bias, a layer left out or an optimizer that stands still lies beyond it at every precision;
+tests/test_mlp_spec.py proves that.
 """
 
 from __future__ import annotations
