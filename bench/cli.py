@@ -49,7 +49,9 @@ def _several(what: str, choices: Iterable[str] = ()) -> typer.models.OptionInfo:
     return option
 
 
-Works = Annotated[Words | None, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE, for instance mlp or mlp:wide; default: all")]
+Works = Annotated[
+    Words | None, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE, for instance mlp or mlp:wide; default: all")
+]
 Phase = Annotated[Words, _several("what is computed", PHASES)]
 Variant = Annotated[Words, _several("a form of the phase, such as the optimizer; all = every one")]
 EnvironmentOption = Annotated[Words, _several("where it runs; default: all that are installed")]
@@ -64,10 +66,14 @@ BurstCount = Annotated[int | None, typer.Option("--bursts", help="bursts a proce
 Seed = Annotated[int, typer.Option(help="of weights, inputs and the order of the cells")]
 Threads = Annotated[int | None, typer.Option(help="for every framework alike; default: the physical cores")]
 Timeout = Annotated[float | None, typer.Option(help="seconds that any stage may take; default: by stage")]
-Weights = Annotated[Path | None, typer.Option(help="a .safetensors file with upstream's names, in place of seeded ones")]
+Weights = Annotated[
+    Path | None, typer.Option(help="a .safetensors file with upstream's names, in place of seeded ones")
+]
 Inputs = Annotated[Path | None, typer.Option(help="an .npz file, in place of the workload's own inputs")]
 Results = Annotated[Path, typer.Option(help="folder of all runs")]
-Baseline = Annotated[str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")]
+Baseline = Annotated[
+    str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")
+]
 Margin = Annotated[float, typer.Option(help="differences below this share are called the same")]
 RESULTS = Path("results")
 
@@ -178,8 +184,12 @@ def verify(
     timeout: Timeout = None,
     weights: Weights = None,
     inputs: Inputs = None,
-    dump: Annotated[Path | None, typer.Option(help="write the outputs to this .npz; the selection must be one cell")] = None,
-    converge: Annotated[bool, typer.Option("--converge", help="also train on the real data until it has learnt")] = False,
+    dump: Annotated[
+        Path | None, typer.Option(help="write the outputs to this .npz; the selection must be one cell")
+    ] = None,
+    converge: Annotated[
+        bool, typer.Option("--converge", help="also train on the real data until it has learnt")
+    ] = False,
 ) -> None:
     """Check outputs against the reference, without timing anything."""
     from bench import checking
@@ -197,7 +207,9 @@ def verify(
 def compare(
     a: Annotated[str, typer.Argument(help="a run (name, folder, latest), or ENVIRONMENT[/DEVICE[/PRECISION[/MODE]]]")],
     b: Annotated[str, typer.Argument(help="the same for the other side")],
-    works: Annotated[Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] of a live comparison; may be repeated")] = [],  # noqa: B006
+    works: Annotated[
+        Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] of a live comparison; may be repeated")
+    ] = [],  # noqa: B006
     phase: Phase = [],  # noqa: B006
     variant: Variant = [],  # noqa: B006
     batch: Batch = [],  # noqa: B006

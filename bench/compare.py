@@ -18,10 +18,9 @@ from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
 from bench.summary import TAGS, CellSummary, reason_of
 from bench.verdict import ALPHA as ALPHA
-from bench.verdict import LOOK_ALPHA, corrected, mean_of, word_of
+from bench.verdict import LOOK_ALPHA, PRECISION_VARIABLES, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
 from bench.verdict import MARGIN as MARGIN
-from bench.verdict import PRECISION_VARIABLES
 from bench.verdict import Comparison as Comparison
 from bench.verdict import Verdict as Verdict
 from bench.verdict import aa_floor as aa_floor

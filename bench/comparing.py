@@ -120,7 +120,9 @@ def live(
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))
         found = survey(asked, context(setup, "", on_stage=view.stage), view.look)
         pairs = _pairs(setup.selection, sides, found.devices)
-        folder = store.new_run(results, {**run_facts(setup, found), "kind": "compare", "sides": [str(s) for s in sides]})
+        folder = store.new_run(
+            results, {**run_facts(setup, found), "kind": "compare", "sides": [str(s) for s in sides]}
+        )
         running = context(setup, folder.name, on_stage=view.stage)
         for cell in {cell for pair in pairs for cell in pair}:
             running.store.materials(running.workloads[cell.workload], cell)
@@ -136,9 +138,7 @@ def live(
     return Compared(comparisons, None, problems, title)
 
 
-def _pairs(
-    selection: Selection, sides: tuple[Side, Side], devices: object
-) -> list[tuple[Cell, Cell]]:
+def _pairs(selection: Selection, sides: tuple[Side, Side], devices: object) -> list[tuple[Cell, Cell]]:
     known = workloads()
     a, b = (
         {
@@ -175,9 +175,7 @@ def _duets(
         for pair in list(open_pairs):
             name = f"duet-{pairs.index(pair):03d}-{number:03d}"
             same = pair[0] == pair[1]
-            records = run_block(
-                Block(pair, number), name, running, [2 * number, 2 * number + 1] if same else None
-            )
+            records = run_block(Block(pair, number), name, running, [2 * number, 2 * number + 1] if same else None)
             appender.append(records)
             view.block(records)
             made[pair] += records

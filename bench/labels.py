@@ -62,17 +62,21 @@ FENCE_SHARE = 0.25
 SCALING_SHARE = 0.5
 
 
-def labels_of(measurement: Measurement) -> list[str]:
-    """All labels of one process, in the order of this module's docstring."""
+def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
+    """All labels of one process on ``device``, in the order of this module's docstring."""
     contended = is_contended(measurement.bursts)
     stability = stability_of(measurement.calibration_before_ns, measurement.calibration_after_ns, contended)
-    noisy = contended or stability in (NOISY, THROTTLED)
+    slack = NOISY_ROOFLINE_SLACK if contended or stability in (NOISY, THROTTLED) else ROOFLINE_SLACK
+    # On a CPU a framework's copy may use one thread or fresh pages (JAX: 10 GB/s beside torch's 150): no ceiling.
+    too_fast = above_flops_roofline(measurement, slack) or (
+        device != "cpu" and above_bytes_roofline(measurement, slack)
+    )
     findings = (
         (CONTENDED, contended),
         (NEVER_STEADY, not measurement.warm_up.steady),
         (FENCE_HOST_READ, measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
-        (IMPLAUSIBLE_ROOFLINE, above_roofline(measurement, NOISY_ROOFLINE_SLACK if noisy else ROOFLINE_SLACK)),
+        (IMPLAUSIBLE_ROOFLINE, too_fast),
         (IMPLAUSIBLE_SCALING, measurement.scaling.ratio < SCALING_SHARE * measurement.scaling.factor),
     )
     return ([stability] if stability else []) + [label for label, found in findings if found]
@@ -126,23 +130,28 @@ def fence_is_fake(measurement: Measurement) -> bool:
     return fence.kind == "barrier" and fence.fenced_ns < FENCE_SHARE * fence.host_read_ns
 
 
-def above_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:
-    """Whether the median burst implies more FLOP/s or bytes/s than the same process's ceilings allow.
-
-    Bytes are judged only when one iteration's working set cannot live in a cache. Unknown facts prove nothing.
-    """
-    bursts = measurement.bursts
-    times_ns = [wall / count for wall, count in zip(bursts.wall_ns, bursts.iterations, strict=True)]
-    if not times_ns:
-        return False
-    seconds = statistics.median(times_ns) / 1e9
+def above_flops_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:
+    """Whether the median burst implies more FLOP/s than the same process's matrix product, by more than ``slack``."""
     flops, ceiling = measurement.flops_per_iteration, measurement.gemm_flops_per_s
-    if flops is not None and ceiling is not None and flops > slack * ceiling * seconds:
-        return True
+    seconds = _median_iteration_s(measurement)
+    if flops is None or ceiling is None or seconds is None:
+        return False
+    return flops > slack * ceiling * seconds
+
+
+def above_bytes_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:
+    """Whether the median burst implies more bytes/s than a copy, where the working set cannot live in a cache."""
     nbytes, copy = measurement.bytes_per_iteration, measurement.copy_bytes_per_s
-    if nbytes is None or copy is None or nbytes < CACHE_BYTES:
+    seconds = _median_iteration_s(measurement)
+    if nbytes is None or copy is None or seconds is None or nbytes < CACHE_BYTES:
         return False
     return nbytes > BYTES_SLACK * slack / ROOFLINE_SLACK * copy * seconds
+
+
+def _median_iteration_s(measurement: Measurement) -> float | None:
+    bursts = measurement.bursts
+    times_ns = [wall / count for wall, count in zip(bursts.wall_ns, bursts.iterations, strict=True)]
+    return statistics.median(times_ns) / 1e9 if times_ns else None
 
 
 def _quartiles(values: list[int]) -> tuple[float, float, float]:

@@ -24,9 +24,7 @@ class OurPackages:
     """A meta-path finder for the packages beside this file."""
 
     @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find ``bench`` and ``workloads`` in ROOT; everything below them is found through their own paths."""
         return PathFinder.find_spec(name, [ROOT]) if name in OURS else None
 

@@ -92,7 +92,8 @@ class Store:
         materials = self.materials(workload, cell)
         size = workload.sizes[cell.size]
         by_framework = size.reference == "cpu-fp32" and self._produce is not None
-        source = Path(inspect.getfile(type(workload))).read_text(encoding="utf-8")
+        folder = Path(inspect.getfile(type(workload))).parent
+        source = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))]
         facts = (*cell.work, materials.weights_sha256, materials.inputs_sha256, source)
         stem = hashlib.sha256(repr(facts).encode()).hexdigest()
         if by_framework and self._produce is not None:

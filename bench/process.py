@@ -57,7 +57,7 @@ class ProcessWorker:
     """A fresh process of an environment's own interpreter."""
 
     def __init__(self, python: str, environment: Mapping[str, str]) -> None:
-        self._log = tempfile.TemporaryFile(prefix="twinbench-worker-")
+        self._log = tempfile.TemporaryFile(prefix="twinbench-worker-")  # noqa: SIM115 - lives as long as the worker
         self._tail = ""
         self._channel, theirs = Pipe()
         lifeline_read, self._lifeline = os.pipe()
@@ -69,7 +69,7 @@ class ProcessWorker:
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(), lifeline_read),
-                # A group of its own: compilers that a framework starts end with it, and Ctrl-C reaches the parent alone.
+                # A group of its own: compilers that a framework starts end with it; Ctrl-C reaches the parent alone.
                 start_new_session=True,
             )
         except BaseException:

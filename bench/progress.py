@@ -16,7 +16,14 @@ from bench.cell import Cell
 from bench.record import Record
 from bench.summary import process_sample
 
-STYLES = {"measured": "green", "unsupported": "yellow", "wrong": "bold red", "failed": "red", "timed_out": "red"}
+STYLES = {
+    "measured": "green",
+    "unsupported": "yellow",
+    "wrong": "bold red",
+    "failed": "red",
+    "timed_out": "red",
+    "implausible": "magenta",
+}
 
 
 class Progress(Protocol):
@@ -67,8 +74,9 @@ class Estimate:
 def outcome_text(record: Record) -> Text:
     """One line on a record: its cell, its outcome, and the speed of this process where there is one."""
     sample = process_sample(record)
+    outcome = sample.outcome if sample.plausible or sample.outcome != "measured" else "implausible"
     text = Text(f"{record.cell.label}  ")
-    text.append(sample.outcome.replace("_", " "), STYLES.get(sample.outcome, ""))
+    text.append(outcome.replace("_", " "), STYLES.get(outcome, ""))
     if sample.rate is not None and sample.plausible and record.measurement is not None:
         text.append(f"  {sample.rate:,.4g} {record.measurement.item}/s")
     elif sample.reason:

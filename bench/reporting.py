@@ -67,6 +67,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         twinbench_version=__version__,
         skipped_lines=tuple(problems),
         baseline=baseline,
+        margin=margin,
     )
     return Material(summaries, comparisons, meta)
 

@@ -22,6 +22,7 @@ from bench.process import ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeou
 from bench.record import Record, TimedOut, Unsupported
 from bench.store import Appender
 
+
 def interpreters(given: Sequence[str], asked: Sequence[str]) -> dict[str, str]:
     """Environment -> interpreter. ``given`` are ``NAME=PATH`` options; the current interpreter serves the others.
 

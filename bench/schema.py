@@ -1,6 +1,6 @@
 """The JSON Schema of a line of records.jsonl, made from ``bench.record``.
 
-    python -m bench.schema > docs/record.schema.json
+python -m bench.schema > docs/record.schema.json
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Setup:
-    """The whole of a request. ``pythons`` is environment -> interpreter; ``timeout_s`` caps every stage, None = defaults."""
+    """The whole of a request. ``pythons`` is environment -> interpreter; ``timeout_s`` caps every stage."""
 
     selection: Selection
     profile: Profile
@@ -111,7 +111,7 @@ def context(setup: Setup, run: str, spawn: Spawn | None = None, on_stage: OnStag
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first look at every (environment, device) found: usable devices, versions, and what was left out and why."""
+    """What a first look at every (environment, device) found: usable devices, versions, what was left out and why."""
 
     devices: Mapping[str, tuple[str, ...]]
     versions: Mapping[str, Mapping[str, str]]
@@ -166,7 +166,9 @@ def plan(setup: Setup, devices: Mapping[str, Sequence[str]]) -> Planned:
     """
     chosen, skips = cells(setup.selection, workloads(), devices)
     if not chosen:
-        words = ", ".join(f"{name} {', '.join(map(str, value))}" for name, value in asdict(setup.selection).items() if value)
+        words = ", ".join(
+            f"{name} {', '.join(map(str, value))}" for name, value in asdict(setup.selection).items() if value
+        )
         raise UsageError(f"the selection has no cell: {words}")
     return Planned(chosen, blocks(chosen, setup.profile.processes, setup.seed), skips)
 

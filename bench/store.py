@@ -1,7 +1,7 @@
 """Run folders on disk: append-only JSON lines that survive kill -9, and readers that never stop at a bad line.
 
-    results/<run>/run.json          what was asked: the plan can be made again from it
-    results/<run>/records.jsonl     one record a line, fsynced before the next block starts
+results/<run>/run.json          what was asked: the plan can be made again from it
+results/<run>/records.jsonl     one record a line, fsynced before the next block starts
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def burst_size(iteration_ns: float, fence_ns: float, burst_ns: int) -> int:
 
 @dataclass(frozen=True)
 class FenceTest:
-    """``cost_ns`` of a fence on a finished output; wall time of the same chain ended by the barrier and by a host read."""
+    """``cost_ns`` of a fence on a finished output; wall time of one chain ended by the barrier and by a host read."""
 
     kind: str
     cost_ns: int
@@ -176,12 +176,17 @@ def check_scaling(run: RunBurst, iterations: int, iteration_ns: float) -> Scalin
     return ScalingTest(factor, long / max(short, 1))
 
 
-def best_rate(run: RunBurst, work: float, budget_ns: int) -> float:
-    """The best rate seen, in units of ``work`` per second: a ceiling is a maximum, so the fastest repeat counts."""
+def best_rate(run: RunBurst, work: float, budget_ns: int, in_flight_ns: int) -> float:
+    """The best rate seen, in units of ``work`` per second: a ceiling is a maximum, so the fastest repeat counts.
+
+    Bursts last ``in_flight_ns`` or one iteration, whichever is longer, and together about ``budget_ns``.
+    """
     spent = 0
     best = float("inf")
+    iterations = 1
     while spent < budget_ns:
-        sample = run(1)
+        sample = run(iterations)
         spent += max(sample.wall_ns, 1)
-        best = min(best, max(sample.wall_ns, 1))
+        best = min(best, max(sample.iteration_ns, 1e-3))
+        iterations = max(iterations, min(1 << 12, int(in_flight_ns / best)))
     return work / (best * 1e-9)

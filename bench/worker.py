@@ -1,4 +1,4 @@
-"""The only code that runs in a framework's interpreter: open, load, first call, verify, prepare, burst, latency, finish.
+"""The only code that runs in a framework's interpreter, stage by stage: open, load, first call, verify, burst, ...
 
 One worker serves one cell in one fresh process. It answers JSON messages on a private channel; whatever it or the
 framework prints is only a log. Standard library, NumPy and one framework.
@@ -10,6 +10,7 @@ import gc
 import importlib
 import importlib.metadata
 import json
+import math
 import platform
 import time
 import traceback
@@ -29,10 +30,12 @@ from bench.workload import Arrays, Workload, get
 
 Reply = dict[str, Any]
 
-#: The matrix product and the copy that give the ceilings: time each may take, and the largest sizes tried.
+#: The matrix product and the copy that give the ceilings: time each may take, and the sizes of the products.
 CEILING_NS = 60_000_000
-GEMM_LARGEST = 2048
-COPY_BYTES = 64 << 20
+GEMM_SIZES = (256, 4096)
+#: In flight at once: a single product ends before its launch and fence are paid for on a fast GPU.
+CEILING_IN_FLIGHT_NS = 5_000_000
+COPY_BYTES = 128 << 20
 #: Repeats of the calibration kernel (about 1 ms each) before and after the measurement.
 CALIBRATIONS = 20
 #: The fence self-test's chain: long against any launch cost.
@@ -120,8 +123,9 @@ class Session:
         if dump is not None:
             tensors.save(Path(dump), outputs)
         truth = verify.remap_reference(tensors.load(Path(reference)), self.twin.remap)
+        config, cell = self.workload.sizes[self.cell.size].config, self.cell
         judged = verify.compare(
-            outputs, truth, lambda output: self.workload.tolerance(self.cell.phase, self.cell.precision, output)
+            outputs, truth, lambda output: self.workload.tolerance(config, cell.phase, cell.precision, output)
         )
         facts: Reply = {
             "precision": effective,
@@ -237,8 +241,9 @@ class Session:
         return barrier_and_read
 
     def _burst(self, iterations: int) -> timing.Burst:
-        self.program.reset()
         framework = self.framework
+        self.program.reset()
+        framework.barrier(None)  # the reset's own work must not be in flight when the clock starts
         return timing.burst(self.program.step, self.fence, iterations, framework.clock, framework.cpu_clock)
 
     def _calibrations(self) -> list[int]:
@@ -249,25 +254,29 @@ class Session:
         ]
 
     def _gemm_ceiling(self, word: str) -> float:
-        """FLOP/s of the best square product at ``word``; doubles the size until it takes long enough."""
-        best, size = 0.0, 256
-        while size <= GEMM_LARGEST:
+        """FLOP/s of the best square product at ``word``.
+
+        Jumps from a small size straight to the largest that the time allows: XLA tunes every new shape for seconds.
+        """
+        size, largest = GEMM_SIZES
+        best = 0.0
+        while True:
             operand = np.random.RandomState(size).random_sample((size, size)).astype(np.float32)
-            step = self.framework.matmul(operand, operand, word)
-            rate = self._ceiling(step, 2.0 * size**3)
-            best, size = max(best, rate), size * 2
-            if 2.0 * size**3 / rate > CEILING_NS * 1e-9:
-                break
-        return best
+            best = max(best, self._ceiling(self.framework.matmul(operand, operand, word), 2.0 * size**3))
+            affordable = (CEILING_NS * 1e-9 * best / 2.0) ** (1 / 3)
+            if size == largest or affordable < 2 * size:
+                return best
+            size = min(largest, 2 ** int(math.log2(affordable)))
 
     def _ceiling(self, step: Callable[[], Any], work: float) -> float:
+        """The best rate of ``step``, which does ``work``: several in flight where one alone is short."""
         framework = self.framework
         framework.host_read(step())
 
         def run(iterations: int) -> timing.Burst:
             return timing.burst(step, self.fence, iterations, framework.clock, framework.cpu_clock)
 
-        return timing.best_rate(run, work, CEILING_NS)
+        return timing.best_rate(run, work, CEILING_NS, CEILING_IN_FLIGHT_NS)
 
 
 STAGES = (

@@ -1,7 +1,7 @@
 """What a workload is: one spec in NumPy, from which every framework's twin gets the same bytes.
 
 A folder ``workloads/<name>/`` holds ``__init__.py`` with ``workload = <a Workload>`` and one twin per framework,
-``<name>_<framework>.py`` (the contract of a twin is in ``bench/frameworks/base.py``). Needs NumPy only: workers import it.
+``<name>_<framework>.py`` (the contract of a twin is in ``bench/frameworks/base.py``). NumPy only: workers import it.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class Workload(ABC):
         """Seeded (or real) inputs of one iteration: floats as float32, indices as int32; first axis is the batch."""
 
     @abstractmethod
-    def reference(
-        self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays
-    ) -> Arrays:
+    def reference(self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays) -> Arrays:
         """The truth in float64 NumPy: named outputs.
 
         ``training`` gives ``loss`` (), ``grad.<canonical weight name>`` for all weights, and ``losses`` (5,): the loss
@@ -91,11 +89,11 @@ class Workload(ABC):
 
     @abstractmethod
     def flops(self, config: Config, phase: str, batch: int) -> float:
-        """Floating-point operations of one iteration, multiply-add = 2; a lower bound is honest, an upper one is not."""
+        """Floating-point operations of one iteration, multiply-add = 2; a lower bound is honest, an upper is not."""
 
     @abstractmethod
-    def tolerance(self, phase: str, precision: str, output: str) -> Tolerance:
-        """How far ``output`` may lie from the reference at ``precision``."""
+    def tolerance(self, config: Config, phase: str, precision: str, output: str) -> Tolerance:
+        """How far ``output`` may lie from the reference at ``precision`` in a model of ``config``'s size."""
 
     def bytes_moved(self, config: Config, phase: str, weights: Arrays, inputs: Arrays) -> float:
         """The fewest bytes one iteration must read at fp32: each weight and input once."""

@@ -160,7 +160,7 @@ def test_weights_that_do_not_fit_are_named_each(cli: Cli, tmp_path: Path) -> Non
 def test_inputs_and_outputs_travel_as_npz(cli: Cli, tmp_path: Path) -> None:
     spec = get("mlp")
     inputs = spec.inputs(spec.sizes["tiny-test"].config, "inference", 4, 9)
-    np.savez(tmp_path / "in.npz", **inputs)
+    np.savez(tmp_path / "in.npz", allow_pickle=False, **inputs)
     one = ("--phase", "inference", "--precision", "fp32")
     code, out, err = cli("verify", *TINY, *one, "--inputs", tmp_path / "in.npz", "--dump", "out.npz")
     assert code == 0, out + err
@@ -177,7 +177,9 @@ def test_inputs_and_outputs_travel_as_npz(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_verify_says_what_is_wrong(cli: Cli) -> None:
-    code, out, _ = cli("verify", "mlp:tiny-test", "--environment", "fake,fake-wrong", "--device", "cpu", "--precision", "fp32")
+    code, out, _ = cli(
+        "verify", "mlp:tiny-test", "--environment", "fake,fake-wrong", "--device", "cpu", "--precision", "fp32"
+    )
     assert code == 4
     assert "right" in out
     assert "wrong" in out

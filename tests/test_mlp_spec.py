@@ -9,7 +9,7 @@ import pytest
 
 from bench import tensors, verify, workload
 from bench.errors import UsageError
-from bench.workload import Arrays
+from bench.workload import Arrays, Tolerance
 from workloads.mlp import EPOCHS, OPTIMIZERS, digits, reference
 
 MLP = workload.get("mlp")
@@ -21,6 +21,10 @@ PRECISIONS = ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 def materials(size: str = "tiny-test", phase: str = "training", seed: int = 0) -> tuple[Arrays, Arrays]:
     config, batch = MLP.sizes[size].config, MLP.sizes[size].batch
     return MLP.weights(config, seed), MLP.inputs(config, phase, batch, seed)
+
+
+def tolerance(phase: str, precision: str, output: str, size: str = "digits") -> Tolerance:
+    return MLP.tolerance(MLP.sizes[size].config, phase, precision, output)
 
 
 def exact(arrays: Arrays) -> Arrays:
@@ -165,7 +169,7 @@ def test_the_place_of_keras_eps_stays_inside_the_tolerance() -> None:
         options["eps"] = float(options["eps"]) / np.sqrt(1 - float(options["beta2"]) ** step)
         reference.adam(current, gradients, state, options)
     error = verify.relative_error(np.array(losses), truth("digits", "training", "adam")["losses"])
-    assert 0 < error < 0.2 * MLP.tolerance("training", "fp32", "losses").limit
+    assert 0 < error < 0.2 * tolerance("training", "fp32", "losses").limit
 
 
 def test_the_optimizers_stay_sane_in_half_precision() -> None:
@@ -199,12 +203,12 @@ def test_a_wrong_model_exceeds_every_tolerance(size: str, precision: str) -> Non
     }
     for name, spoilt in saboteurs.items():
         outputs = MLP.reference(config, "training", "sgd", spoilt, inputs)
-        judged = verify.compare(outputs, clean, lambda output: MLP.tolerance("training", precision, output))
+        judged = verify.compare(outputs, clean, lambda output: tolerance("training", precision, output, size))
         assert not judged.ok, name
     for variant in ("sgd", "adam"):
         moving = truth(size, "training", variant)
         standing = {**moving, "losses": np.full(5, moving["losses"][0])}
-        judged = verify.compare(standing, moving, lambda output: MLP.tolerance("training", precision, output))
+        judged = verify.compare(standing, moving, lambda output: tolerance("training", precision, output, size))
         assert not judged.ok, variant
         assert judged.output == "losses"
 
@@ -212,9 +216,9 @@ def test_a_wrong_model_exceeds_every_tolerance(size: str, precision: str) -> Non
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("output", ["logits", "loss", "losses", "grad.fc1.weight"])
 def test_every_tolerance_has_a_reason_and_amp_is_no_looser_than_the_whole_cast(precision: str, output: str) -> None:
-    tolerance = MLP.tolerance("training", precision, output)
-    assert "u = " in tolerance.reason
-    assert tolerance.limit <= MLP.tolerance("training", precision.removeprefix("amp-"), output).limit
+    found = tolerance("training", precision, output)
+    assert "u = " in found.reason
+    assert found.limit <= tolerance("training", precision.removeprefix("amp-"), output).limit
 
 
 def test_rounding_operands_to_half_stays_inside_the_tolerance() -> None:
@@ -223,8 +227,8 @@ def test_rounding_operands_to_half_stays_inside_the_tolerance() -> None:
     logits = reference.forward(rounded, inputs["x"].astype(np.float64))[-1]
     clean = truth("digits", "inference", "default")
     error = verify.relative_error(logits, clean["logits"])
-    assert MLP.tolerance("inference", "fp32", "logits").limit < error
-    assert error < MLP.tolerance("inference", "fp16", "logits").limit
+    assert tolerance("inference", "fp32", "logits").limit < error
+    assert error < tolerance("inference", "fp16", "logits").limit
 
 
 # --- work and convergence --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The whole path with the scripted framework: every saboteur gives its exact outcome and costs no other cell anything."""
+"""The whole path with the scripted framework: every saboteur gives its exact outcome and costs no other cell any."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.harness import Cli, command_line, no_processes, only_run, records_of
 
 from bench import labels, process, store, timing
 from bench.environments import FAKE_BEHAVIOURS
 from bench.frameworks import base, fake
 from bench.record import Failed, Measured, Record, TimedOut, Wrong
+from tests.harness import Cli, command_line, no_processes, only_run, records_of
 
 ROOT = Path(__file__).parent.parent
 ONE_CELL = ("mlp:digits", "--phase", "inference", "--device", "cpu", "--precision", "fp16")
@@ -45,10 +45,7 @@ def test_every_saboteur_gives_its_exact_outcome_and_the_others_keep_theirs(cli: 
     code, out, _ = cli("run", *ONE_CELL, *SMALL, "--timeout", "10", *environments, "--results", "r")
     assert code == 4, out
     assert time.monotonic() - began < 300
-    found = {
-        name: (r.outcome, r.labels)
-        for name, r in by_environment(records_of(only_run(tmp_path / "r"))).items()
-    }
+    found = {name: (r.outcome, r.labels) for name, r in by_environment(records_of(only_run(tmp_path / "r"))).items()}
     assert set(found) == set(names)
     measured = {name for name, (outcome, _) in found.items() if isinstance(outcome, Measured)}
     failures = {"fake-wrong", "fake-nan", "fake-crash", "fake-hang", "fake-oom", "fake-misprecise"}
@@ -119,9 +116,7 @@ def test_throughput_of_a_barrier_that_never_waits_is_still_right(cli: Cli, tmp_p
     assert item_ns(found["fake-never-syncing"]) == pytest.approx(item_ns(found["fake"]), rel=0.02)
 
 
-def test_without_the_fence_test_it_would_be_wrong(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The saboteur of the check itself: trust every barrier, and the same run measures the enqueue."""
     no_processes(monkeypatch)
     real = timing.check_fence
@@ -178,7 +173,9 @@ def test_an_unknown_stage_is_a_failure_and_not_a_hang() -> None:
 def _start(arguments: list[str], tmp_path: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "TWINBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _wait_for(condition: object, seconds: float = 60.0) -> None:
@@ -195,7 +192,11 @@ def test_kill_9_of_the_parent_loses_the_record_in_flight_at_most_and_resume_goes
     results = tmp_path / "r"
 
     def lines() -> int:
-        return sum(len((run / store.RECORDS).read_bytes().splitlines()) for run in store.runs(results) if (run / store.RECORDS).exists())
+        return sum(
+            len((run / store.RECORDS).read_bytes().splitlines())
+            for run in store.runs(results)
+            if (run / store.RECORDS).exists()
+        )
 
     try:
         _wait_for(lambda: lines() >= 3)
@@ -225,7 +226,11 @@ def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
     import psutil
 
     def workers() -> list[psutil.Process]:
-        return [p for p in psutil.process_iter(["cmdline"]) if str(process.LAUNCH) in (p.info["cmdline"] or []) and p.ppid() in (parent.pid, 1)]
+        return [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if str(process.LAUNCH) in (p.info["cmdline"] or []) and p.ppid() in (parent.pid, 1)
+        ]
 
     mine: list[psutil.Process] = []
 

@@ -23,7 +23,17 @@ def record(number: int) -> Record:
     fingerprint = Fingerprint({}, {}, None, 1, {}, {}, None, 0, None, None)
     outcome = Failed("load", "ValueError", "a message with \n and é", "tail")
     return Record(
-        SCHEMA_VERSION, f"{number:032x}", "run", f"{number:05d}", 0, CELL.id, CELL, "2026-01-01T00:00:00Z", outcome, {}, fingerprint
+        SCHEMA_VERSION,
+        f"{number:032x}",
+        "run",
+        f"{number:05d}",
+        0,
+        CELL.id,
+        CELL,
+        "2026-01-01T00:00:00Z",
+        outcome,
+        {},
+        fingerprint,
     )
 
 
@@ -66,7 +76,7 @@ def test_a_truncated_line_is_named_and_skipped_and_the_next_writer_starts_a_new_
     [
         (b"not json at all\n", "malformed"),
         (b'{"schema": 1, "hello": "world"}\n', "missing required field"),
-        (b'[1, 2, 3]\n', "Expected `object`"),
+        (b"[1, 2, 3]\n", "Expected `object`"),
         (b"\xff\xfe\x00binary\n", ""),
         (b'{"schema": 99}\n', "schema 99 is newer than this twinbench reads (1)"),
     ],

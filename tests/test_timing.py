@@ -142,11 +142,24 @@ def test_slow_work_is_tested_with_the_fewest_iterations() -> None:
 
 
 def test_a_ceiling_is_the_best_repeat() -> None:
-    queue = Queue()
+    queue = Queue(enqueue=0)
     costs = iter([4_000, 1_000, 3_000])
 
     def run(iterations: int) -> timing.Burst:
         queue.cost = next(costs, 5_000)
         return queue.burst(iterations)
 
-    assert timing.best_rate(run, work=2_000.0, budget_ns=30_000) == pytest.approx(2_000 / 1_010e-9)
+    assert timing.best_rate(run, work=2_000.0, budget_ns=30_000, in_flight_ns=1) == pytest.approx(2_000 / 1_000e-9)
+
+
+def test_a_ceiling_has_several_in_flight_where_one_is_short() -> None:
+    queue = Queue(cost=1_000, enqueue=10)
+    fence = 9_000
+
+    def run(iterations: int) -> timing.Burst:
+        sample = queue.burst(iterations)
+        return sample._replace(wall_ns=sample.wall_ns + fence)
+
+    alone = timing.best_rate(run, work=1.0, budget_ns=10_000, in_flight_ns=1)
+    assert alone == pytest.approx(1 / 10_010e-9)
+    assert timing.best_rate(run, work=1.0, budget_ns=10_000_000, in_flight_ns=1_000_000) > 9 * alone

@@ -46,7 +46,10 @@ class Program(ABC):
         return nullcontext()
 
     def reset(self) -> None:
-        """Back to the initial weights and optimizer state; nothing to do for inference. Never timed."""
+        """Back to the initial weights and optimizer state; nothing to do for inference. Never timed.
+
+        The worker's barrier follows; what that cannot wait for (JAX waits for given arrays only) must be done here.
+        """
         return None
 
     @abstractmethod
@@ -149,7 +152,7 @@ class Framework(ABC):
 
     @abstractmethod
     def barrier(self, out: Any) -> None:
-        """Wait with the framework's own barrier until ``out`` and all before it are computed."""
+        """Wait with the framework's own barrier until ``out`` (None: nothing yet) and all before it are computed."""
 
     @abstractmethod
     def host_read(self, out: Any) -> float:

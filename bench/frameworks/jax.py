@@ -162,7 +162,8 @@ class JaxProgram(Program):
         params = jax.tree.map(jnp.copy, self._initial)  # a copy, for the step donates its state
         scale = jnp.asarray(LOSS_SCALE if self._scaled else 1.0, jnp.float32)
         state = {"params": params, "moments": self._optimizer.init(params), "scale": scale, "good": jnp.int32(0)}
-        self._state = jax.device_put(state, self._device)
+        # Here, and not by a barrier: JAX can only wait for arrays that it is given.
+        self._state = jax.block_until_ready(jax.device_put(state, self._device))
 
     def feed(self, inputs: Arrays) -> None:
         self._inputs = self._place(inputs)

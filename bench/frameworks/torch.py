@@ -67,6 +67,7 @@ class TorchProgram(Program):
         forward = self._forward_and_loss if self.train else twin.inference
         self._forward: Callable[..., Any] = torch.compile(forward, dynamic=False) if mode == "compiled" else forward
         self.step = self._train if self.train else self._infer
+        self._model.train(self.train)
         self.reset()
 
     def _place(self, inputs: Arrays) -> dict[str, torch.Tensor]:
@@ -113,12 +114,11 @@ class TorchProgram(Program):
             yield
 
     def reset(self) -> None:
+        if self._options is None:
+            return  # inference changes nothing
         with torch.no_grad():
             for name, value in self._model.state_dict().items():
                 value.copy_(self._initial[name])
-        self._model.train(self.train)
-        if self._options is None:
-            return
         options = self._options
         if options["name"] == "sgd":
             self._optimizer: torch.optim.Optimizer = torch.optim.SGD(

@@ -107,9 +107,9 @@ class MLP(Workload):
         products = [2.0 * batch * a * b for a, b in pairwise(sides)]
         return sum(products) if phase == "inference" else 3.0 * sum(products) - products[0]
 
-    def tolerance(self, phase: str, precision: str, output: str) -> Tolerance:
+    def tolerance(self, config: Config, phase: str, precision: str, output: str) -> Tolerance:
         """Limits and reasons stand in ``tolerance.py``; both phases share them, for their outputs differ by name."""
-        return tolerance(precision, output)
+        return tolerance(max(widths(config)), precision, output)
 
     def optimizer(self, variant: str) -> dict[str, float | str]:
         """SGD with momentum, or Adam, at constant rates.

@@ -38,7 +38,7 @@ _SPREAD = {
 }
 
 
-def tolerance(precision: str, output: str) -> Tolerance:
+def tolerance(width: int, precision: str, output: str) -> Tolerance:
     """The limit of ``logits``, ``loss``, ``losses`` or a ``grad.<weight>``.
 
     Raises:
