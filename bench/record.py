@@ -3,6 +3,7 @@
 History of the schema (a reader of every past version lives in ``store.py``):
   1  2026-11  first version
 
+Structs are not tracked by the garbage collector (``gc=False``): they hold no cycles, and reports read 100,000 of them.
 Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
 -1; the unit stands in the name (``_ns``, ``_bytes``, ``_per_s``). ``docs/record.schema.json`` is generated from here.
 """
@@ -18,17 +19,17 @@ from bench.cell import Cell
 SCHEMA_VERSION = 1
 
 
-class Measured(Struct, frozen=True, tag_field="kind", tag="measured"):
+class Measured(Struct, frozen=True, gc=False, tag_field="kind", tag="measured"):
     """Outputs were right and the timing stands; the samples are in ``Record.measurement``."""
 
 
-class Unsupported(Struct, frozen=True, tag_field="kind", tag="unsupported"):
+class Unsupported(Struct, frozen=True, gc=False, tag_field="kind", tag="unsupported"):
     """The framework cannot do this here; found by trying, in the framework's own words."""
 
     reason: str
 
 
-class Wrong(Struct, frozen=True, tag_field="kind", tag="wrong"):
+class Wrong(Struct, frozen=True, gc=False, tag_field="kind", tag="wrong"):
     """A check of correctness failed: no speed is shown anywhere.
 
     ``check`` is ``outputs`` or ``effective-precision``; ``error`` is None where it is not a number (NaN, shape).
@@ -40,7 +41,7 @@ class Wrong(Struct, frozen=True, tag_field="kind", tag="wrong"):
     detail: str
 
 
-class Failed(Struct, frozen=True, tag_field="kind", tag="failed"):
+class Failed(Struct, frozen=True, gc=False, tag_field="kind", tag="failed"):
     """The worker raised, died or ran out of memory in ``stage``; ``log_tail`` is the end of its output."""
 
     stage: str
@@ -49,7 +50,7 @@ class Failed(Struct, frozen=True, tag_field="kind", tag="failed"):
     log_tail: str
 
 
-class TimedOut(Struct, frozen=True, tag_field="kind", tag="timed_out"):
+class TimedOut(Struct, frozen=True, gc=False, tag_field="kind", tag="timed_out"):
     """``stage`` did not answer within ``seconds``; the worker was terminated, then killed."""
 
     stage: str
@@ -59,7 +60,7 @@ class TimedOut(Struct, frozen=True, tag_field="kind", tag="timed_out"):
 Outcome = Measured | Unsupported | Wrong | Failed | TimedOut
 
 
-class Bursts(Struct, frozen=True):
+class Bursts(Struct, frozen=True, gc=False):
     """Columns, one entry a burst, in the order in which they ran.
 
     ``foreign_cpu_ns`` is CPU time that others took on this machine meanwhile (all cores, hypervisor steal included).
@@ -73,7 +74,7 @@ class Bursts(Struct, frozen=True):
     started_ns: list[int]
 
 
-class WarmUp(Struct, frozen=True):
+class WarmUp(Struct, frozen=True, gc=False):
     """``steady`` is False when time or count ran out before two half-windows agreed."""
 
     iterations: int
@@ -81,7 +82,7 @@ class WarmUp(Struct, frozen=True):
     steady: bool
 
 
-class Fence(Struct, frozen=True):
+class Fence(Struct, frozen=True, gc=False):
     """The fence self-test. ``kind`` is ``barrier``, or ``host-read`` where the barrier was found to be a no-op."""
 
     kind: str
@@ -90,14 +91,14 @@ class Fence(Struct, frozen=True):
     host_read_ns: int
 
 
-class Scaling(Struct, frozen=True):
+class Scaling(Struct, frozen=True, gc=False):
     """``factor`` times the iterations took ``ratio`` times the wall time."""
 
     factor: int
     ratio: float
 
 
-class Measurement(Struct, frozen=True):
+class Measurement(Struct, frozen=True, gc=False):
     """The raw samples of one process and the facts needed to judge them."""
 
     item: str
@@ -115,7 +116,7 @@ class Measurement(Struct, frozen=True):
     calibration_after_ns: list[int]
 
 
-class Verification(Struct, frozen=True):
+class Verification(Struct, frozen=True, gc=False):
     """Errors against the reference, per output; ``producer`` names who made the reference."""
 
     producer: str
@@ -125,7 +126,7 @@ class Verification(Struct, frozen=True):
     errors: dict[str, float | None]
 
 
-class EffectivePrecision(Struct, frozen=True):
+class EffectivePrecision(Struct, frozen=True, gc=False):
     """What a matrix product at this precision really did, measured: see ``bench/precision.py``."""
 
     label: str
@@ -135,7 +136,7 @@ class EffectivePrecision(Struct, frozen=True):
     model_output_dtype: str
 
 
-class Fingerprint(Struct, frozen=True):
+class Fingerprint(Struct, frozen=True, gc=False):
     """All that may change a figure but is not a word of the cell."""
 
     versions: dict[str, str]
@@ -150,7 +151,7 @@ class Fingerprint(Struct, frozen=True):
     inputs_sha256: str | None
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One process, one cell, exactly one outcome.
 
     ``block`` joins the records of workers that were alive at once; ``process`` counts the fresh processes of a cell

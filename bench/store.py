@@ -140,12 +140,18 @@ def parse(line: bytes) -> Record:
         ValueError: the line is no record, or its version is newer than this twinbench.
     """
     try:
-        version = _version_decoder.decode(line).schema
-        if version > SCHEMA_VERSION:
-            raise ValueError(f"schema {version} is newer than this twinbench reads ({SCHEMA_VERSION})")
-        return _decoder.decode(line)
+        record = _decoder.decode(line)
+        version = record.schema
     except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from error
+        try:
+            version = _version_decoder.decode(line).schema
+        except msgspec.DecodeError:
+            version = 0
+        if version <= SCHEMA_VERSION:
+            raise ValueError(str(error)) from error
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"schema {version} is newer than this twinbench reads ({SCHEMA_VERSION})")
+    return record
 
 
 def runs(results: Path) -> list[Path]:

@@ -35,15 +35,14 @@ def test_each_label_is_given_alone(label: str) -> None:
     assert labels.plausible(found) is not label.startswith("implausible:")
 
 
-def test_bytes_beyond_the_copy_ceiling_count_only_outside_a_cache() -> None:
+def test_bytes_beyond_the_copy_ceiling_count_only_outside_a_cache_and_not_on_a_cpu() -> None:
     seconds = 0.005
     fast = labels.CACHE_BYTES / seconds / 2.1
-    assert "implausible:roofline" in labels.labels_of(
-        measurement(bytes_per_iteration=float(labels.CACHE_BYTES), copy_bytes_per_s=fast)
-    )
-    assert labels.labels_of(measurement(bytes_per_iteration=labels.CACHE_BYTES - 1.0, copy_bytes_per_s=fast)) == [
-        "stable"
-    ]
+    beyond = measurement(bytes_per_iteration=float(labels.CACHE_BYTES), copy_bytes_per_s=fast)
+    within = measurement(bytes_per_iteration=labels.CACHE_BYTES - 1.0, copy_bytes_per_s=fast)
+    assert "implausible:roofline" in labels.labels_of(beyond, "cuda")
+    assert labels.labels_of(within, "cuda") == ["stable"]
+    assert labels.labels_of(beyond, "cpu") == ["stable"]
 
 
 def test_roofline_widens_beside_noise_but_still_catches_a_missing_fence() -> None:
