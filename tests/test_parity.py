@@ -24,11 +24,13 @@ from tests.conftest import interpreter_of
 from tests.harness import Cli, command_line, only_run, records_of
 
 WORKS = (("inference", "default"), ("training", "sgd"), ("training", "adam"))
+#: Adam cannot be had in whole-cast fp16 (its second moments underflow, and the update is 0/0): in every framework the
+#: third loss is NaN, and the outcome must say so (workloads/mlp/README.md).
+HOPELESS = (("training", "adam"), "fp16")
 #: What each framework has beside its idiom, and the precisions to try there: torch.compile takes 10 s a cell.
 OTHER_MODES = {
     "torch": (("compiled", ("fp32", "amp-bf16")),),
     "tensorflow": (("eager", PRECISIONS), ("xla", PRECISIONS)),
-    "jax": (),
 }
 
 
@@ -52,6 +54,20 @@ def verified(worker: Conversation, cell: Cell, shared: Context) -> dict[str, obj
     return worker.ask("verify", reference=str(reference.path), producer=reference.producer)
 
 
+def fault(worker: Conversation, cell: Cell, shared: Context) -> str | None:
+    """What is wrong with the cell, None when all is as it should be."""
+    expected_nan = ((cell.phase, cell.variant), cell.precision) == HOPELESS
+    try:
+        found = verified(worker, cell, shared)["precision"]
+    except StageFailed as failed:
+        is_nan = failed.outcome["kind"] == "wrong" and "NaN" in str(failed)
+        return None if expected_nan and is_nan else str(failed)
+    assert isinstance(found, dict)
+    if not acceptable(found["label"], cell.precision) or found["expected"] != EXPECTED[cell.precision]:
+        return f"effective precision {found['label']}"
+    return "right, where NaN was expected" if expected_nan else None
+
+
 def cell_of(environment: str, size: str, work: tuple[str, str], precision: str, mode: str) -> Cell:
     """A cell of mlp on the CPU."""
     batch = workloads()["mlp"].sizes[size].batch
@@ -63,34 +79,23 @@ def test_outputs_gradients_and_losses_match_the_reference_at_every_precision(
     environment: str, shared: Context, size: str
 ) -> None:
     mode = IDIOM[environment]
-    faults: dict[str, str] = {}
+    cells = [cell_of(environment, size, work, precision, mode) for work in WORKS for precision in PRECISIONS]
     with conversation(environment, "cpu", shared) as worker:
-        for work in WORKS:
-            for precision in PRECISIONS:
-                cell = cell_of(environment, size, work, precision, mode)
-                try:
-                    found = verified(worker, cell, shared)["precision"]
-                except StageFailed as failed:
-                    faults[cell.label] = str(failed)
-                    continue
-                assert isinstance(found, dict)
-                assert acceptable(found["label"], precision)
-                assert found["expected"] == EXPECTED[precision]
-    assert faults == {}
+        faults = {cell.label: fault(worker, cell, shared) for cell in cells}
+    assert faults == dict.fromkeys(faults)
 
 
+@pytest.mark.parametrize("environment", list(OTHER_MODES))
 def test_the_other_modes_match_too(environment: str, shared: Context) -> None:
-    faults: dict[str, str] = {}
+    cells = [
+        cell_of(environment, "tiny-test", work, precision, mode)
+        for mode, precisions in OTHER_MODES[environment]
+        for work in WORKS
+        for precision in precisions
+    ]
     with conversation(environment, "cpu", shared) as worker:
-        for mode, precisions in OTHER_MODES[environment]:
-            for work in WORKS:
-                for precision in precisions:
-                    cell = cell_of(environment, "tiny-test", work, precision, mode)
-                    try:
-                        verified(worker, cell, shared)
-                    except StageFailed as failed:
-                        faults[cell.label] = str(failed)
-    assert faults == {}
+        faults = {cell.label: fault(worker, cell, shared) for cell in cells}
+    assert faults == dict.fromkeys(faults)
 
 
 @pytest.mark.frameworks
