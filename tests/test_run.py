@@ -123,7 +123,7 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
 
     def trusting(*arguments: object) -> timing.FenceTest:
         found = real(*arguments)  # type: ignore[arg-type]
-        return timing.FenceTest("barrier", found.cost_ns, found.fenced_ns, found.host_read_ns)
+        return timing.FenceTest("barrier", found.fenced_ns, found.host_read_ns)
 
     monkeypatch.setattr(timing, "check_fence", trusting)
     monkeypatch.setattr(base.Framework, "reads_back", False)

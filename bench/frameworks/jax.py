@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import Framework, Program, Step
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Program, Step
 from bench.workload import Arrays, Config
 
 DTYPES = {
@@ -279,7 +279,9 @@ class Jax(Framework):
 
     def host_read(self, out: Any) -> float:
         leaf = min(jax.tree.leaves(out), key=lambda array: array.size)
-        return float(first_value(leaf) if leaf.ndim else leaf)
+        if leaf.nbytes > READ_WHOLE_BYTES:
+            leaf = first_value(leaf)
+        return float(np.asarray(leaf).flat[0])
 
     def to_numpy(self, out: Any) -> Any:
         return numpy_of(out)

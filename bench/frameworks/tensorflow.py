@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import Framework, Program, Step
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Program, Step
 from bench.workload import Arrays, Config
 
 #: Keras' dtype policy of each precision; it is what its users set, and does the casts of mixed precision.
@@ -273,7 +273,9 @@ class TensorFlow(Framework):
 
     def host_read(self, out: Any) -> float:
         leaf = min(tf.nest.flatten(out), key=lambda tensor: tensor.shape.num_elements())
-        return float((leaf[(0,) * leaf.shape.rank] if leaf.shape.rank else leaf).numpy())
+        if leaf.shape.num_elements() * leaf.dtype.size > READ_WHOLE_BYTES:
+            leaf = leaf[(0,) * leaf.shape.rank]
+        return float(leaf.numpy().flat[0])
 
     def to_numpy(self, out: Any) -> Any:
         return numpy_of(out)

@@ -171,6 +171,8 @@ class Torch(Framework):
     """See the module."""
 
     name = "torch"
+    #: torch's synchronize waits (and the self-test proves it); a host read would add a copy to every fence.
+    reads_back = False
     distributions = ("torch", "numpy")
     modes = ("eager", "compiled")
     mode_reasons = {
