@@ -85,8 +85,8 @@ class WarmUp(Struct, frozen=True, gc=False):
 class Fence(Struct, frozen=True, gc=False):
     """The fence self-test. ``kind`` is ``barrier``, or ``host-read`` where the barrier was found to be a no-op.
 
-    ``cost_ns`` is the whole fence on a finished output; the others are one chain of products, ended by the barrier alone
-    and by a host read.
+    ``cost_ns`` is the whole fence on a finished output; the others are one chain of products, ended by the barrier
+    alone and by a host read.
     """
 
     kind: str

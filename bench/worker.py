@@ -113,7 +113,7 @@ class Session:
     def first_call(self) -> Reply:
         """The call that compiles; timed apart."""
         with self.program.measuring():
-            first = timing.burst(self.program.step, self.fence, 1, self.framework.clock, self.framework.cpu_clock)
+            first = timing.burst(self.program.step, self.fence, 1, self.framework.clock)
         self.program.reset()
         return {"first_call_ns": first.wall_ns}
 
@@ -200,7 +200,7 @@ class Session:
             self.program.reset()
             framework.barrier(None)
             while len(taken) < samples and (len(taken) < 3 or sum(taken) < limit_ns):
-                sample = timing.burst(step, self.fence, 1, framework.clock, framework.cpu_clock)
+                sample = timing.burst(step, self.fence, 1, framework.clock)
                 taken.append(sample.wall_ns)
         return {"latency_ns": taken}
 
@@ -257,8 +257,7 @@ class Session:
     def _calibrations(self) -> list[int]:
         framework = self.framework
         return [
-            timing.burst(framework.calibrate, lambda _: None, 1, framework.clock, framework.cpu_clock).wall_ns
-            for _ in range(CALIBRATIONS)
+            timing.burst(framework.calibrate, lambda _: None, 1, framework.clock).wall_ns for _ in range(CALIBRATIONS)
         ]
 
     def _gemm_ceiling(self, word: str) -> float:
@@ -282,7 +281,7 @@ class Session:
         framework.host_read(step())
 
         def run(iterations: int) -> timing.Burst:
-            return timing.burst(step, self.fence, iterations, framework.clock, framework.cpu_clock)
+            return timing.burst(step, self.fence, iterations, framework.clock)
 
         return timing.best_rate(run, work, CEILING_NS, CEILING_IN_FLIGHT_NS)
 

@@ -46,6 +46,12 @@ def test_burst_fences_the_last_output() -> None:
     assert fenced == [7]
 
 
+def test_cpu_time_is_none_unless_it_is_asked_for() -> None:
+    queue = Queue()
+    assert timing.burst(queue.step, queue.wait, 3, queue.clock).cpu_ns is None
+    assert timing.burst(queue.step, queue.wait, 3, queue.clock, queue.clock).cpu_ns == 10 + 3 * 1_000
+
+
 @pytest.mark.parametrize("iterations", [0, -3])
 def test_burst_refuses_no_iterations(iterations: int) -> None:
     with pytest.raises(ValueError, match=str(iterations)):

@@ -182,13 +182,14 @@ class FakeProgram(Program):
         elif behaviour == "impossible":
             cost = 0.0
         elif behaviour == "drifting":
-            cost *= 1.01 ** min(self.calls, 1_000)
+            cost *= 1.05 ** min(self.calls, 200)
         elif behaviour == "throttling" and self.calls > 1_000:
             device.slowdown = 1.5
         elif behaviour == "lazy":
-            # Nothing is computed until somebody looks: work that nobody asks for costs nothing.
+            # Nothing is computed until somebody looks, and only what they look at. Heavy work, as a cheap graph would
+            # hide in the cost of building it (then the roofline finds it).
             device.now += ENQUEUE_NS
-            return Tensor(None, device.now + int(cost), self.dtype)
+            return Tensor(None, device.now + int(100 * cost), self.dtype)
         return Tensor(None, device.enqueue(cost), self.dtype)
 
     def feed(self, inputs: Arrays) -> None:
