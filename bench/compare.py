@@ -103,11 +103,11 @@ def compare_duets(
 
 
 def _implied(a: Cell, b: Cell) -> AbstractSet[str]:
-    """What differs because it is compared: other work has other bytes, another environment other variables."""
+    """What differs because it is compared: other work has other bytes, another place other variables."""
     implied: set[str] = set()
     if a.work != b.work:
         implied |= {"weights_sha256", "inputs_sha256"}
-    if a.environment != b.environment:
+    if (a.environment, a.device) != (b.environment, b.device):
         implied |= set(PRECISION_VARIABLES)
     return frozenset(implied)
 

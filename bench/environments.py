@@ -214,9 +214,6 @@ def _jax(device: str, threads: str) -> dict[str, str]:
     }
     if device == "cpu":
         ours["CUDA_VISIBLE_DEVICES"] = ""
-    else:
-        # On a GPU JAX's default for float32 products is TF32, torch's is not: fp32 must mean fp32 in both.
-        ours["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
     return ours
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.cell import Cell
 from bench.compare import aa_floor, block_log_ratio, compare_duets, compare_runs, decide, refusal
 from bench.record import Failed, Record, Wrong
 from bench.stats import Floats, Interval
@@ -197,6 +198,25 @@ def test_refusal_names_the_fact_and_both_values() -> None:
         "weights_sha256 differs: aa against cc",
         "inputs_sha256 differs: bb against dd",
     ]
+
+
+def test_a_variable_of_one_framework_does_not_forbid_comparing_it_with_another() -> None:
+    tf32 = fingerprint(variables={"MLX_ENABLE_TF32": "1"})
+
+    def verdict_against(other: Cell) -> str:
+        blocks = [
+            row
+            for number in range(8)
+            for row in (
+                record(CELL, number, measured=measurement(), block=f"b{number}"),
+                record(other, number, measured=measurement(), block=f"b{number}", fingerprint=tf32),
+            )
+        ]
+        return compare_duets(blocks)[0].verdict.detail
+
+    assert "MLX_ENABLE_TF32 differs" in verdict_against(CELL.but(mode="another"))
+    for place in (CELL.but(environment="another"), CELL.but(device="cuda")):
+        assert "MLX_ENABLE_TF32" not in verdict_against(place)
 
 
 def stored(rates: list[float], cell: object = CELL, **facts: object) -> CellSummary:
