@@ -25,7 +25,7 @@ import numpy as np
 from bench import precision, tensors, timing, verify
 from bench.cell import Cell
 from bench.errors import Unsupported
-from bench.frameworks.base import Framework, Program
+from bench.frameworks.base import Framework, Job, Program
 from bench.workload import Arrays, Workload, get
 
 Reply = dict[str, Any]
@@ -96,15 +96,9 @@ class Session:
         training = self.cell.phase == "training"
         optimizer = self.workload.optimizer(self.cell.variant) if training else None
         config = self.workload.sizes[self.cell.size].config
+        word, mode = self.cell.precision, self.cell.mode
         self.program = self.framework.program(
-            self.twin,
-            config,
-            self.cell.phase,
-            optimizer,
-            self.cell.precision,
-            self.cell.mode,
-            loaded,
-            self.inputs,
+            Job(self.twin, config, self.cell.phase, optimizer, word, mode, loaded, self.inputs)
         )
         self.flops = self.workload.flops(config, self.cell.phase, self.cell.batch)
         self.bytes_moved = self.workload.bytes_moved(config, self.cell.phase, loaded, self.inputs)

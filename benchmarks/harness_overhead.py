@@ -25,6 +25,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from bench import timing
+from bench.frameworks.base import Job
 from bench.frameworks.fake import Fake
 from bench.workload import get
 
@@ -59,7 +60,8 @@ def scripted() -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     fake.open("cpu", 1)
     weights, inputs = workload.weights(config, 0), workload.inputs(config, "inference", 4, 0)
     twin = fake.load_twin("mlp")
-    return fake.program(twin, config, "inference", None, "fp32", "eager", weights, inputs).step, fake.barrier
+    job = Job(twin, config, "inference", None, "fp32", "eager", weights, inputs)
+    return fake.program(job).step, fake.barrier
 
 
 def per_call_ns(call: Callable[[], Any], calls: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from bench import tensors, verify, workload
 from bench.errors import UsageError
@@ -77,7 +78,6 @@ def test_inference_has_no_labels_and_training_has_valid_ones() -> None:
 
 
 def test_the_digits_are_scikit_learns_own() -> None:
-    load_digits = pytest.importorskip("sklearn.datasets").load_digits
     upstream = load_digits()
     pixels, labels = digits()
     assert np.array_equal(pixels * 16, upstream.data)

@@ -21,9 +21,9 @@ import hashlib
 import importlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import Unsupported
@@ -37,6 +37,20 @@ Step = Callable[[], Any]
 #: A host read takes an output up to this size whole: slicing it on the device first costs an operation, which is dearer
 #: than the copy (TensorFlow: 0.4 ms for a slice of 64x10 on a CPU).
 READ_WHOLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a program is made of; weights have canonical names, and there is an optimizer in training only."""
+
+    twin: Any
+    config: Config
+    phase: str
+    optimizer: Mapping[str, float | str] | None
+    precision: str
+    mode: str
+    weights: Arrays
+    inputs: Arrays
 
 
 class Program(ABC):
@@ -128,22 +142,22 @@ class Framework(ABC):
         """
         return None
 
-    @abstractmethod
-    def program(
-        self,
-        twin: ModuleType,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> Program:
-        """Build the twin, load ``weights`` (canonical names) and ``inputs``; nothing is run yet.
+    def program(self, job: Job) -> Program:
+        """Build the twin and load what ``job`` gives it; nothing is run yet.
 
         Raises:
             Unsupported: no such mode or precision here.
+        """
+        if job.mode not in self.modes:
+            raise Unsupported(self.mode_reasons[job.mode])
+        return self.load(job)
+
+    @abstractmethod
+    def load(self, job: Job) -> Program:
+        """See ``program``; the mode is one of ``modes``.
+
+        Raises:
+            Unsupported: no such precision here.
         """
 
     @abstractmethod

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import Unsupported
-from bench.frameworks.base import Framework, Program, Step
-from bench.workload import Arrays, Config, get
+from bench.frameworks.base import Framework, Job, Program, Step
+from bench.workload import Arrays, get
 
 #: Sustained rate of the model, FLOP/s; a matrix product reaches 1.5 times as much.
 RATE = {"cpu": 1e10, "cuda": 1e11}
@@ -62,6 +61,7 @@ class Fake(Framework):
     name = "fake"
     distributions = ("numpy",)
     modes = ("eager",)
+    mode_reasons = dict.fromkeys(("compiled", "xla"), "fake is scripted: there is nothing to compile")
 
     def __init__(self, environment: str = "fake") -> None:
         self.behaviour = environment.partition("-")[2] or "good"
@@ -88,21 +88,9 @@ class Fake(Framework):
         self.rate = RATE[device]
         return f"scripted {device}"
 
-    def program(
-        self,
-        twin: Any,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> Program:
-        """A program whose answers are the reference's, computed from operands rounded to ``precision``."""
-        if mode not in self.modes:
-            raise Unsupported(f"fake has no mode {mode!r}: it is scripted, there is nothing to compile")
-        return FakeProgram(self, twin, config, phase, optimizer, precision, weights, inputs)
+    def load(self, job: Job) -> Program:
+        """A program whose answers are the reference's, computed from operands rounded to the job's precision."""
+        return FakeProgram(self, job)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         """The true product, rounded as the precision says; ``misprecise`` always computes in fp32."""
@@ -147,27 +135,17 @@ class Fake(Framework):
 class FakeProgram(Program):
     """One cell of the scripted framework."""
 
-    def __init__(
-        self,
-        framework: Fake,
-        twin: Any,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> None:
+    def __init__(self, framework: Fake, job: Job) -> None:
         self.framework = framework
-        self.spec = twin.workload
-        self.config = config
-        self.phase = phase
-        self.variant = str(optimizer["name"]) if optimizer else "default"
-        self.dtype = DTYPES[precision]
-        self.weights = {name: rounded(value, self.dtype) for name, value in weights.items()}
-        self.inputs = inputs
-        batch = next(iter(inputs.values())).shape[0]
-        flops = self.spec.flops(config, phase, batch)
+        self.spec = job.twin.workload
+        self.config = job.config
+        self.phase = job.phase
+        self.variant = str(job.optimizer["name"]) if job.optimizer else "default"
+        self.dtype = DTYPES[job.precision]
+        self.weights = {name: rounded(value, self.dtype) for name, value in job.weights.items()}
+        self.inputs = job.inputs
+        batch = next(iter(job.inputs.values())).shape[0]
+        flops = self.spec.flops(job.config, job.phase, batch)
         self.cost_ns = KERNEL_NS + flops / framework.rate * 1e9
         self.calls = 0
 

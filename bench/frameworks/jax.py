@@ -6,8 +6,8 @@ Threads are the parent's to set (``NPROC``, see bench/environments.py): JAX has 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Program, Step
-from bench.workload import Arrays, Config
+from bench.errors import Unavailable
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
+from bench.workload import Arrays
 
 DTYPES = {
     "fp32": jnp.float32,
@@ -63,7 +63,7 @@ def flat_of(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def optimizer_of(options: dict[str, float | str]) -> optax.GradientTransformation:
+def optimizer_of(options: Mapping[str, float | str]) -> optax.GradientTransformation:
     """The optax optimizer with the workload's hyper-parameters."""
     if options["name"] == "sgd":
         return optax.sgd(float(options["lr"]), momentum=float(options["momentum"]))
@@ -82,30 +82,22 @@ class JaxProgram(Program):
     """One cell in JAX. Parameters, optimizer state and inputs are arguments of the compiled function, never constants
     that XLA could fold; the state is donated and threaded through the closure of ``step``."""
 
-    def __init__(
-        self,
-        device: Any,
-        twin: ModuleType,
-        config: Config,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        params: dict[str, Any],
-        inputs: Arrays,
-    ) -> None:
-        self._device, self._twin, self._config = device, twin, config
-        self._dtype, self._amp = DTYPES[precision], precision.startswith("amp-")
+    def __init__(self, device: Any, job: Job) -> None:
+        self._device, self._twin, self._config = device, job.twin, job.config
+        self._dtype, self._amp = DTYPES[job.precision], job.precision.startswith("amp-")
         self._stored = jnp.float32 if self._amp else self._dtype
+        params = tree_of(dict(job.twin.remap(name, value) for name, value in job.weights.items()))
         self._initial = jax.device_put(cast(params, self._stored), device)
-        self._inputs = self._place(inputs)
-        self._scaled = precision == "amp-fp16"
+        self._inputs = self._place(job.inputs)
+        self._scaled = job.precision == "amp-fp16"
         self._infer = jax.jit(self._inference)
-        self.train = optimizer is not None
-        if optimizer is None:
+        self.train = job.optimizer is not None
+        if job.optimizer is None:
             self._params = self._initial
             self.step = lambda: self._infer(self._params, self._inputs)
             return
         self._state: dict[str, Any] = {}
-        self._optimizer = optimizer_of(optimizer)
+        self._optimizer = optimizer_of(job.optimizer)
         self._gradients = jax.jit(self._loss_and_gradients)
         # Apple's jax-metal cannot donate (jax#20212).
         donated = () if device.platform == "METAL" else (0,)
@@ -242,22 +234,8 @@ class Jax(Framework):
         said = isinstance(error, NotImplementedError) or str(error).startswith("UNIMPLEMENTED")
         return str(error).splitlines()[0] if said else None
 
-    def program(
-        self,
-        twin: ModuleType,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> Program:
-        if mode not in self.modes:
-            raise Unsupported(self.mode_reasons[mode])
-        params = tree_of(dict(twin.remap(name, value) for name, value in weights.items()))
-        options = optimizer if phase == "training" else None
-        return JaxProgram(self._device, twin, config, options, precision, params, inputs)
+    def load(self, job: Job) -> Program:
+        return JaxProgram(self._device, job)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         amp, dtype = precision.startswith("amp-"), DTYPES[precision]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Program, Step
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
 from bench.workload import Arrays, Config
 
 #: Keras' dtype policy of each precision; it is what its users set, and does the casts of mixed precision.
@@ -43,7 +42,7 @@ def numpy_of(tensor: tf.Tensor) -> Any:
     return host.astype(np.float32) if tensor.dtype.is_floating and tensor.dtype.size < 4 else host
 
 
-def optimizer_of(options: dict[str, float | str]) -> keras.optimizers.Optimizer:
+def optimizer_of(options: Mapping[str, float | str]) -> keras.optimizers.Optimizer:
     """The Keras optimizer with the workload's hyper-parameters."""
     if options["name"] == "sgd":
         return keras.optimizers.SGD(learning_rate=options["lr"], momentum=options["momentum"])
@@ -56,36 +55,26 @@ class TensorFlowProgram(Program):
     """One cell in TensorFlow. Weights are variables and inputs are arguments of the traced function, so that Grappler
     and XLA cannot fold them."""
 
-    def __init__(
-        self,
-        device_type: str,
-        twin: ModuleType,
-        config: Config,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> None:
-        self._device_type, self._twin = device_type, twin
-        self._amp = precision.startswith("amp-")
-        self._stored = tf.float32 if self._amp else tf.as_dtype(POLICIES[precision])
-        self.train = optimizer is not None
+    def __init__(self, device_type: str, job: Job) -> None:
+        self._device_type, self._twin = device_type, job.twin
+        self._amp = job.precision.startswith("amp-")
+        self._stored = tf.float32 if self._amp else tf.as_dtype(POLICIES[job.precision])
+        self.train = job.optimizer is not None
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(POLICIES[precision])
+        keras.config.set_dtype_policy(POLICIES[job.precision])
         try:
-            self._build(config, optimizer, scaled=precision == "amp-fp16")
+            self._build(job.config, job.optimizer, scaled=job.precision == "amp-fp16")
         finally:
             keras.config.set_dtype_policy(before)
-        self._load(weights)
-        self._inputs = self._place(inputs)
-        self._infer = self._compiled(partial(twin.inference, self._model), mode)
-        self._gradients = self._compiled(self._loss_and_gradients, mode)
-        self._update = self._compiled(self._training, mode)
+        self._load(job.weights)
+        self._inputs = self._place(job.inputs)
+        self._infer = self._compiled(partial(job.twin.inference, self._model), job.mode)
+        self._gradients = self._compiled(self._loss_and_gradients, job.mode)
+        self._update = self._compiled(self._training, job.mode)
         timed = self._update if self.train else self._infer
         self.step = lambda: timed(self._inputs)
 
-    def _build(self, config: Config, options: dict[str, float | str] | None, scaled: bool) -> None:
+    def _build(self, config: Config, options: Mapping[str, float | str] | None, scaled: bool) -> None:
         """Model and optimizer, their variables included, so that ``reset`` knows all of the state."""
         self._model = self._twin.build(config)
         variables = list(self._model.variables)
@@ -238,21 +227,8 @@ class TensorFlow(Framework):
         said = said or (isinstance(error, tf.errors.OpError | ValueError) and bool(LACKS.search(str(error))))
         return str(error).strip().splitlines()[0] if said else None
 
-    def program(
-        self,
-        twin: ModuleType,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> Program:
-        if mode not in self.modes:
-            raise Unsupported(f"tensorflow has the modes {', '.join(self.modes)}, not {mode!r}")
-        options = optimizer if phase == "training" else None
-        return TensorFlowProgram(self._type, twin, config, options, precision, mode, weights, inputs)
+    def load(self, job: Job) -> Program:
+        return TensorFlowProgram(self._type, job)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         """A Dense layer without bias: the policy that casts in a model casts here."""

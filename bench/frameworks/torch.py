@@ -5,15 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import Framework, Program, Step
-from bench.workload import Arrays, Config
+from bench.errors import Unavailable
+from bench.frameworks.base import Framework, Job, Program, Step
+from bench.workload import Arrays
 
 DTYPES = {
     "fp32": torch.float32,
@@ -46,26 +45,17 @@ def smallest(out: Any) -> torch.Tensor:
 class TorchProgram(Program):
     """One cell in PyTorch. ``forward`` is the twin's forward pass, with the loss in training, perhaps compiled."""
 
-    def __init__(
-        self,
-        device: torch.device,
-        twin: ModuleType,
-        model: torch.nn.Module,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        inputs: Arrays,
-    ) -> None:
-        self._device, self._twin, self._precision = device, twin, precision
-        self._dtype = DTYPES[precision]
-        self._amp = precision.startswith("amp-")
+    def __init__(self, device: torch.device, job: Job, model: torch.nn.Module) -> None:
+        self._device, self._twin, self._precision = device, job.twin, job.precision
+        self._dtype = DTYPES[job.precision]
+        self._amp = job.precision.startswith("amp-")
         self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
-        self._options = optimizer
-        self._inputs = self._place(inputs)
-        self.train = optimizer is not None
-        forward = self._forward_and_loss if self.train else twin.inference
-        self._forward: Callable[..., Any] = torch.compile(forward, dynamic=False) if mode == "compiled" else forward
+        self._options = job.optimizer
+        self._inputs = self._place(job.inputs)
+        self.train = job.optimizer is not None
+        forward = self._forward_and_loss if self.train else job.twin.inference
+        self._forward: Callable[..., Any] = torch.compile(forward, dynamic=False) if job.mode == "compiled" else forward
         self.step = self._train if self.train else self._infer
         self._model.train(self.train)
         self.reset()
@@ -232,25 +222,11 @@ class Torch(Framework):
         said = isinstance(error, RuntimeError | TypeError) and any(words in str(error) for words in LACKS)
         return str(error).splitlines()[0] if said else None
 
-    def program(
-        self,
-        twin: ModuleType,
-        config: Config,
-        phase: str,
-        optimizer: dict[str, float | str] | None,
-        precision: str,
-        mode: str,
-        weights: Arrays,
-        inputs: Arrays,
-    ) -> Program:
-        if mode not in self.modes:
-            raise Unsupported(self.mode_reasons[mode])
-        model = twin.build(config)
-        state = dict(twin.remap(name, value) for name, value in weights.items())
+    def load(self, job: Job) -> Program:
+        model = job.twin.build(job.config)
+        state = dict(job.twin.remap(name, value) for name, value in job.weights.items())
         model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
-        return TorchProgram(
-            self._device, twin, model, optimizer if phase == "training" else None, precision, mode, inputs
-        )
+        return TorchProgram(self._device, job, model)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         amp = precision.startswith("amp-")
