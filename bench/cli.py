@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench import __version__, environments, store
 from bench.cell import DEVICES, MODES, PHASES, PRECISIONS
+from bench.compare import BETWEEN_SESSION_SD, MARGIN
 from bench.errors import TwinbenchError, UsageError
 from bench.plan import PROFILES, Selection
 from bench.summary import CellSummary, summarise
@@ -216,18 +217,23 @@ def compare(
     python: Python = [],  # noqa: B006
     blocks: Annotated[int, typer.Option(help="most blocks of a live comparison; looks are at 8, 16 and 32")] = 32,
     bursts: BurstCount = None,
-    margin: Margin = 0.03,
+    margin: Margin = MARGIN,
     seed: Seed = 0,
     threads: Threads = None,
     timeout: Timeout = None,
     results: Results = RESULTS,
+    session_sd: Annotated[
+        float, typer.Option(help="of stored runs: standard deviation of log time between sessions of this machine")
+    ] = BETWEEN_SESSION_SD,
     across: Annotated[Words, _several("facts that may differ between stored runs, such as chip or threads")] = [],  # noqa: B006
 ) -> None:
     """Compare two sides live, block by block, or two stored runs (advisory)."""
     from bench import comparing
 
     if comparing.is_run(results, a) and comparing.is_run(results, b):
-        outcome = comparing.stored(store.find(results, a), store.find(results, b), margin, frozenset(_split(across)))
+        outcome = comparing.stored(
+            store.find(results, a), store.find(results, b), margin, session_sd, frozenset(_split(across))
+        )
     else:
         selection = Selection(tuple(works), _split(phase), _split(variant), batches=_numbers("batch", batch))
         sides = (comparing.side(a, results), comparing.side(b, results))
@@ -249,7 +255,7 @@ def report(
     format_: Annotated[str, typer.Option("--format", help="html or markdown")] = "html",
     title: Annotated[str, typer.Option(help="heading of the page")] = "",
     baseline: Baseline = "",
-    margin: Margin = 0.03,
+    margin: Margin = MARGIN,
     results: Results = RESULTS,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
 ) -> None:

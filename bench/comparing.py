@@ -95,12 +95,14 @@ def side(text: str, results: Path) -> Side:
     return Side(*words)
 
 
-def stored(a: Path, b: Path, margin: float, across: AbstractSet[str]) -> Compared:
-    """Two runs from the store; advisory, because nothing held their surroundings alike."""
+def stored(a: Path, b: Path, margin: float, session_sd: float, across: AbstractSet[str]) -> Compared:
+    """Two runs from the store; advisory, because nothing held their surroundings alike.
+
+    ``session_sd`` is the standard deviation of log time between sessions of this machine.
+    """
     problems: list[str] = []
-    found = compare_runs(
-        summarise(store.read(a, problems)), summarise(store.read(b, problems)), margin=margin, across=across
-    )
+    rows_a, rows_b = summarise(store.read(a, problems)), summarise(store.read(b, problems))
+    found = compare_runs(rows_a, rows_b, margin, session_sd, across)
     title = f"Stored runs, advisory: A = {a.name}, B = {b.name}"
     return Compared(found.comparisons, found.mean, problems, title)
 

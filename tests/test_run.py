@@ -221,6 +221,23 @@ def test_kill_9_of_the_parent_loses_the_record_in_flight_at_most_and_resume_goes
     assert len(list(store.read(folder, []))) == len(records), "a finished run has nothing to resume"
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    selection = ["run", "mlp:tiny-test", "--environment", "fake", "--device", "cpu", "--bursts", "3", "--results", "r"]
+    environment = {**os.environ, "TWINBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "bench", *selection]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as run:
+        _wait_for(lambda: any((one / store.RECORDS).exists() for one in store.runs(tmp_path / "r")))
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    folder = only_run(tmp_path / "r")
+    assert run.returncode == 130
+    assert f"twinbench run --resume --run {folder.name} --results r" in " ".join(said.decode().split())
+    assert b"Traceback" not in said
+    assert len(records_of(folder)) < 18
+
+
 def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
     parent = _start(["run", *ONE_CELL, "--environment", "fake-hang", "--results", "r", "--timeout", "60"], tmp_path)
     import psutil
