@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from bench import __version__, environments, labels, machine
 from bench.cell import Cell
+from bench.errors import UsageError
 from bench.materials import Store
 from bench.plan import Block, Profile
 from bench.process import Reply, Worker, WorkerDied, WorkerTimeout
@@ -109,9 +110,15 @@ class Member:
         """Spawn, open, load, first call, verify, prepare; raises Ended when one of them decides the outcome."""
         context, cell = self._context, self.cell
         materials = context.store.materials(self._workload, cell)
-        reference = context.store.reference(self._workload, cell)
+        try:
+            reference = context.store.reference(self._workload, cell)
+        except UsageError as error:
+            self._end(Failed("reference", type(error).__name__, str(error), ""))
         started = time.perf_counter_ns()
-        self._worker = context.spawn(self._environment, cell.device, self._variables)
+        try:
+            self._worker = context.spawn(self._environment, cell.device, self._variables)
+        except OSError as error:
+            self._end(Failed("spawn", type(error).__name__, str(error), ""))
         self._stages_ns["spawn"] = time.perf_counter_ns() - started
         framework = self._environment.framework
         opened = self.stage(
@@ -194,7 +201,7 @@ class Member:
             labels=labels.labels_of(measurement, self.cell.device) if measurement else [],
         )
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> NoReturn:
         self.outcome = outcome
         self.close()
         raise Ended

@@ -14,9 +14,10 @@ from rich.text import Text
 from bench.block import Context
 from bench.cell import Cell
 from bench.errors import UsageError
+from bench.process import WorkerDied, WorkerTimeout
 from bench.progress import progress
 from bench.report.numbers import error as error_text
-from bench.run import Conversation, StageFailed, Trouble, conversation
+from bench.run import Conversation, StageFailed, conversation
 from bench.setup import Setup, context, plan, survey
 from bench.workload import Convergence
 
@@ -51,6 +52,8 @@ def check(setup: Setup, dump: Path | None, converge: bool, console: Console) -> 
             view.note(note)
         if dump is not None and len(planned.cells) != 1:
             raise UsageError(f"--dump takes one cell, the selection has {len(planned.cells)}; name precision and phase")
+        if dump is not None and dump.is_dir():
+            raise UsageError(f"--dump takes a file, {dump} is a folder")
         trainings = {cell: _training(cell, shared) for cell in planned.cells if converge}
         for cell in planned.cells:
             shared.store.materials(shared.workloads[cell.workload], cell)
@@ -89,8 +92,10 @@ def _check(cell: Cell, shared: Context, dump: Path | None, training: Convergence
     except StageFailed as failed:
         outcome = str(failed.outcome["kind"]).replace("_", " ")
         return _made(cell, outcome, str(failed), dict(failed.facts) or facts, {})
-    except Trouble as trouble:
-        return _made(cell, "failed", str(trouble), facts, {})
+    except WorkerTimeout as late:
+        return _made(cell, "timed out", str(late), facts, {})
+    except WorkerDied as death:
+        return _made(cell, "failed", str(death), facts, {})
     accuracy = fitted.get("accuracy")
     if training is not None and (accuracy is None or accuracy < training.accuracy):
         return _made(cell, "wrong", f"held-out accuracy {accuracy}, must reach {training.accuracy}", facts, fitted)

@@ -6,6 +6,7 @@ measured; 4 some cells are wrong, failed, timed out or implausible.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -39,6 +40,11 @@ console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Conso
 
 NOTHING_MEASURED = 3
 SOME_FAILED = 4
+FAILURES = frozenset({"wrong", "failed", "timed_out", "implausible"})
+#: What NumPy's RandomState takes, and a batch that no workload survives.
+LARGEST_SEED = 2**32 - 1
+LARGEST_BATCH = 1_000_000
+LONGEST_TIMEOUT_S = 1_000_000
 
 Words = list[str]
 
@@ -84,8 +90,15 @@ def main() -> None:
     try:
         app()
     except TwinbenchError as error:
-        Console(stderr=True).print(f"twinbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _complain(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # a folder that cannot be written, a full disk: ours to say, not to trace
+        _complain(error)
+        sys.exit(UsageError.exit_code)
+
+
+def _complain(error: Exception) -> None:
+    Console(stderr=True).print(f"twinbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -149,15 +162,25 @@ def run(
     results: Results = RESULTS,
     baseline: Baseline = "",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
-    run_name: Annotated[str, typer.Option("--run", help="which run --resume goes on with")] = "latest",
+    run_name: Annotated[str, typer.Option("--run", help="which run --resume goes on with; default: the newest")] = "",
 ) -> None:
     """Measure the selected cells, verified first, and show a table at the end."""
     from bench import session
 
     if resume:
-        folder = store.find(results, run_name)
-        setup = session.setup_of(folder)
+        asked = (works, phase, variant, environment, device, precision, mode, batch, python, weights, inputs)
+        if (
+            any(asked)
+            or profile != "quick"
+            or seed
+            or any(n is not None for n in (processes, bursts, threads, timeout))
+        ):
+            raise UsageError("--resume goes on with a run as it was asked for: only --run and --results go with it")
+        folder = store.find(results, run_name) if run_name else session.newest(results)
+        setup = session.run_file(folder).setup
     else:
+        if run_name:
+            raise UsageError("--run says which run --resume goes on with: give --resume, too")
         selection = _selection(works, phase, variant, environment, device, precision, mode, batch)
         setup = _setup(selection, python, profile, processes, bursts, seed, threads, timeout, weights, inputs)
         folder = None
@@ -230,11 +253,22 @@ def compare(
     """Compare two sides live, block by block, or two stored runs (advisory)."""
     from bench import comparing
 
-    if comparing.is_run(results, a) and comparing.is_run(results, b):
+    _finite("margin", margin)
+    _finite("session-sd", session_sd)
+    runs = [comparing.is_run(results, name) for name in (a, b)]
+    if any(runs) and not all(runs):
+        raise UsageError(f"{a!r} and {b!r} are a run and a side: give two runs, or two sides for a live comparison")
+    if all(runs):
+        if any((works, phase, variant, batch, python)):
+            raise UsageError("stored runs are compared over the cells they have: no selection goes with them")
         outcome = comparing.stored(
-            store.find(results, a), store.find(results, b), margin, session_sd, frozenset(_split(across))
+            store.find(results, a), store.find(results, b), margin, session_sd, comparing.facts_across(_split(across))
         )
     else:
+        if across:
+            raise UsageError(
+                "--across is for stored runs: a live comparison has one machine, and its sides name the rest"
+            )
         selection = Selection(tuple(works), _split(phase), _split(variant), batches=_numbers("batch", batch))
         sides = (comparing.side(a, results), comparing.side(b, results))
         selection = replace(selection, environments=tuple(dict.fromkeys(side.environment for side in sides)))
@@ -243,9 +277,11 @@ def compare(
     for part in outcome.tables():
         console.print(part)
     _warn(outcome.problems)
-    if not outcome.comparisons:
-        raise typer.Exit(NOTHING_MEASURED)
-    raise typer.Exit(1 if any(found.verdict.word == "slower" for found in outcome.comparisons) else 0)
+    if any(found.verdict.word == "slower" for found in outcome.comparisons):
+        raise typer.Exit(1)
+    if outcome.outcomes & FAILURES:
+        raise typer.Exit(SOME_FAILED)
+    raise typer.Exit(0 if any(found.verdict.ratio for found in outcome.comparisons) else NOTHING_MEASURED)
 
 
 @app.command()
@@ -262,7 +298,8 @@ def report(
     """Write an HTML page (or Markdown) on one or more runs."""
     from bench import reporting
 
-    folders = [store.find(results, name) for name in runs or ["latest"]]
+    _finite("margin", margin)
+    folders = _folders(results, runs)
     material = reporting.gather(folders, baseline, margin, title)
     _warn(material.meta.skipped_lines)
     if format_ == "markdown":
@@ -286,7 +323,7 @@ def export(
     """Write a run for other tools: pytest-benchmark's JSON, or CSV."""
     from bench import exporting
 
-    folders = [store.find(results, name) for name in runs or ["latest"]]
+    folders = _folders(results, runs)
     problems: list[str] = []
     count = exporting.write(store.read_all(folders, problems), format_, out)
     _warn(problems)
@@ -300,11 +337,22 @@ def _split(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for value in values for word in value.split(",") if word.strip()))
 
 
+def _finite(what: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"--{what} must be a number from 0, got {value:g}")
+
+
+def _folders(results: Path, runs: Sequence[str] | None) -> list[Path]:
+    """The folders of the named runs, each once: a run that is named twice is not two runs."""
+    found = [store.find(results, name) for name in runs or ["latest"]]
+    return list({folder.resolve(): folder for folder in found}.values())
+
+
 def _numbers(what: str, values: Iterable[str]) -> tuple[int, ...]:
     words = _split(values)
     for word in words:
-        if not word.isdecimal() or int(word) < 1:
-            raise UsageError(f"--{what} takes whole numbers from 1, got {word!r}")
+        if not word.isdecimal() or not 1 <= int(word) <= LARGEST_BATCH:
+            raise UsageError(f"--{what} takes whole numbers from 1 to {LARGEST_BATCH:,}, got {word!r}")
     return tuple(int(word) for word in words)
 
 
@@ -347,8 +395,10 @@ def _setup(
 
     if threads is not None and threads < 1:
         raise UsageError(f"--threads must be at least 1, got {threads}")
-    if timeout is not None and timeout <= 0:
-        raise UsageError(f"--timeout must be above 0 seconds, got {timeout:g}")
+    if timeout is not None and not 0 < timeout <= LONGEST_TIMEOUT_S:
+        raise UsageError(f"--timeout must be above 0 and at most {LONGEST_TIMEOUT_S:,} seconds, got {timeout:g}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"--seed must be from 0 to {LARGEST_SEED}, got {seed}")
     return Setup(
         selection=selection,
         profile=profile_of(profile, processes, bursts),
@@ -376,6 +426,6 @@ def _warn(problems: Sequence[str]) -> None:
 
 def _exit_code(summaries: Sequence[CellSummary]) -> int:
     outcomes = {summary.outcome for summary in summaries}
-    if outcomes & {"wrong", "failed", "timed_out", "implausible"}:
+    if outcomes & FAILURES:
         return SOME_FAILED
     return 0 if "measured" in outcomes else NOTHING_MEASURED

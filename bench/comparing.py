@@ -18,7 +18,7 @@ from bench.compare import LOOKS, compare_duets, compare_runs
 from bench.errors import Interrupted, UsageError
 from bench.plan import Block, Selection, cells, check_words
 from bench.progress import Progress, progress
-from bench.record import Record
+from bench.record import Measured, Record
 from bench.report.numbers import times, times_span
 from bench.run import is_final
 from bench.session import run_facts
@@ -26,8 +26,10 @@ from bench.setup import Setup, context, survey, workloads
 from bench.stats import GeometricMean
 from bench.store import Appender
 from bench.summary import summarise
-from bench.verdict import Comparison
+from bench.verdict import Comparison, comparable_facts
 
+#: A side that failed in so many blocks, and was measured in none, will not be measured in the next.
+HOPELESS_BLOCKS = 2
 STYLES = {"faster": "green", "slower": "red", "same": "cyan", "inconclusive": "yellow"}
 
 
@@ -52,6 +54,7 @@ class Compared:
     mean: GeometricMean | None
     problems: Sequence[str]
     title: str
+    outcomes: frozenset[str]
 
     def tables(self) -> Iterator[Table | Text]:
         """For a terminal."""
@@ -95,6 +98,16 @@ def side(text: str, results: Path) -> Side:
     return Side(*words)
 
 
+def facts_across(words: Sequence[str]) -> frozenset[str]:
+    """The facts that stored runs may differ in on purpose.
+
+    Raises:
+        UsageError: no comparison looks at such a fact.
+    """
+    check_words("fact", words, comparable_facts())
+    return frozenset(words)
+
+
 def stored(a: Path, b: Path, margin: float, session_sd: float, across: AbstractSet[str]) -> Compared:
     """Two runs from the store; advisory, because nothing held their surroundings alike.
 
@@ -103,8 +116,10 @@ def stored(a: Path, b: Path, margin: float, session_sd: float, across: AbstractS
     problems: list[str] = []
     rows_a, rows_b = summarise(store.read(a, problems)), summarise(store.read(b, problems))
     found = compare_runs(rows_a, rows_b, margin, session_sd, across)
+    both = {row.cell for row in rows_a} & {row.cell for row in rows_b}
+    outcomes = frozenset(row.outcome for row in (*rows_a, *rows_b) if row.cell in both)
     title = f"Stored runs, advisory: A = {a.name}, B = {b.name}"
-    return Compared(found.comparisons, found.mean, problems, title)
+    return Compared(found.comparisons, found.mean, problems, title, outcomes)
 
 
 def live(
@@ -121,7 +136,9 @@ def live(
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))
         found = survey(asked, context(setup, "", on_stage=view.stage), view.look)
-        pairs = _pairs(setup.selection, sides, found.devices)
+        pairs = _pairs(setup.selection, sides)
+        if not pairs:
+            raise UsageError(f"{sides[0]} and {sides[1]} have no work in common")
         folder = store.new_run(
             results, {**run_facts(setup, found), "kind": "compare", "sides": [str(s) for s in sides]}
         )
@@ -136,11 +153,12 @@ def live(
             raise Interrupted(f"interrupted; finished blocks are in {folder}") from None
     problems: list[str] = []
     comparisons = compare_duets(store.read(folder, problems), margin=margin)
+    outcomes = frozenset(row.outcome for row in summarise(store.read(folder, [])))
     title = f"Live: A = {sides[0]}, B = {sides[1]}; margin ±{margin:.1%}; records: {folder}"
-    return Compared(comparisons, None, problems, title)
+    return Compared(comparisons, None, problems, title, outcomes)
 
 
-def _pairs(selection: Selection, sides: tuple[Side, Side], devices: object) -> list[tuple[Cell, Cell]]:
+def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, Cell]]:
     known = workloads()
     a, b = (
         {
@@ -188,6 +206,9 @@ def _duets(
 def _settled(records: Sequence[Record], blocks: int, margin: float) -> bool:
     """Whether more blocks can change nothing: a side cannot be measured, or a look has told."""
     if any(is_final(record) for record in records):
+        return True
+    never = (not any(isinstance(record.outcome, Measured) for record in records[side::2]) for side in (0, 1))
+    if blocks >= HOPELESS_BLOCKS and any(never):
         return True
     if blocks not in LOOKS:
         return False

@@ -55,6 +55,8 @@ def _pytest_benchmark(records: Iterable[Record], path: Path) -> int:
             continue
         bursts = measurement.bursts
         times = [wall * 1e-9 / n for wall, n in zip(bursts.wall_ns, bursts.iterations, strict=True)]
+        if min(times) <= 0:
+            continue  # a clock that stood still gives no rate
         rounds.setdefault(record.cell, []).extend(times)
         infos.setdefault(record.cell, benchmark_info(record))
         machine, commit = record.fingerprint.machine, record.fingerprint.git_revision or commit

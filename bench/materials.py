@@ -115,6 +115,7 @@ class Store:
         inputs = workload.inputs(config, cell.phase, cell.batch, self.seed)
         if self._inputs_file is not None:
             inputs = verify.load_inputs(self._inputs_file, inputs)
+            workload.check_inputs(config, inputs)
         return weights, inputs
 
     def _put(self, arrays: Arrays) -> tuple[Path, str]:

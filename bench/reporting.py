@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import __version__, store
+from bench.cell import Cell
 from bench.compare import compare_duets
 from bench.errors import UsageError
-from bench.record import Record
+from bench.record import Fingerprint, Measured, Record
 from bench.report import ReportMeta, markdown, write_report
 from bench.summary import CellSummary, summarise
-from bench.verdict import Comparison
+from bench.verdict import Comparison, refusal
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,50 @@ class _Passing:
         self.last: str | None = None
         self.duets = False
         self._blocks: set[tuple[str, str]] = set()
+        self._seen: dict[Cell, tuple[str, Fingerprint]] = {}
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
         """The same records."""
         for record in records:
             self.first = min(self.first or record.started_at, record.started_at)
             self.last = max(self.last or record.started_at, record.started_at)
+            self._same_surroundings(record)
             block = (record.run, record.block)
             self.duets |= block in self._blocks
             self._blocks.add(block)
             yield record
+
+    def _same_surroundings(self, record: Record) -> None:
+        """The same cell in several runs is one cell only where its surroundings were the same."""
+        if not isinstance(record.outcome, Measured):
+            return
+        run, fingerprint = self._seen.setdefault(record.cell, (record.run, record.fingerprint))
+        if run == record.run:
+            return
+        found = _differences(fingerprint, record.fingerprint)
+        if found:
+            raise UsageError(
+                f"runs {run} and {record.run} both have {record.cell.label}, but not under the same conditions: "
+                f"{'; '.join(found)}; report them apart, or compare them: twinbench compare {run} {record.run}"
+            )
+
+
+def _differences(a: Fingerprint, b: Fingerprint) -> list[str]:
+    """Facts and versions of two runs that forbid one mean over both."""
+    names = sorted({*a.versions, *b.versions} - {"twinbench"})
+    versions = [
+        f"{name} differs: {a.versions.get(name)} against {b.versions.get(name)}"
+        for name in names
+        if a.versions.get(name) != b.versions.get(name)
+    ]
+    return versions + refusal(a, b)
 
 
 def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) -> Material:
     """Summaries, comparisons and facts of the runs.
 
     Raises:
-        UsageError: the folders hold no record at all.
+        UsageError: the folders hold no record at all, or the same cell of runs that differ in machine or versions.
     """
     problems: list[str] = []
     passing = _Passing()

@@ -170,8 +170,8 @@ def reference_producer(pythons: Mapping[str, str], context: Callable[[], Context
     return produce
 
 
-#: (block's name, cell's id) of the records that a run already has.
-Done = frozenset[tuple[str, str]]
+#: (cell's id, number of the process) of the records that a run already has.
+Done = frozenset[tuple[str, int]]
 
 
 def block_name(block: Block) -> str:
@@ -189,7 +189,7 @@ def execute(
     """
     for block in blocks:
         name = block_name(block)
-        cells = tuple(cell for cell in block.cells if cell not in settled and (name, cell.id) not in done)
+        cells = tuple(cell for cell in block.cells if cell not in settled and (cell.id, block.process) not in done)
         records: list[Record] = []
         if cells:
             records = run_block(replace(block, cells=cells), name, context)

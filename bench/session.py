@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from bench import __version__, store
-from bench.errors import Interrupted
+from bench.errors import Interrupted, UsageError
 from bench.progress import Progress, progress
 from bench.run import Done, execute, is_final
-from bench.setup import Planned, Setup, Survey, context, from_facts, plan, same_environments, survey, this_command
+from bench.setup import Planned, Setup, Survey, context, plan, same_environments, survey, this_command
 
 
 def measure(setup: Setup, results: Path, folder: Path | None, console: Console) -> Path:
@@ -22,55 +23,94 @@ def measure(setup: Setup, results: Path, folder: Path | None, console: Console) 
         UsageError: something asked for does not exist or does not fit; nothing has been measured then.
         Interrupted: Ctrl-C.
     """
-    with progress(console) as view:
-        looking = context(setup, "", on_stage=view.stage)
-        found = survey(setup, looking, view.look)
-        if folder is None:
-            planned = plan(setup, found.devices)
-        else:
-            facts = store.run_facts(folder)
-            same_environments(facts["versions"], found.versions)
-            planned = plan(setup, facts["devices"])
-        for note in (*found.notes, *planned.skips):
-            view.note(note)
-        for cell in planned.cells:  # a weights file that does not fit is an error now, not in the middle of a run
-            looking.store.materials(looking.workloads[cell.workload], cell)
-        folder = folder or store.new_run(results, run_facts(setup, found))
-        try:
+    try:
+        with progress(console) as view:
+            looking = context(setup, "", on_stage=view.stage)
+            found = survey(setup, looking, view.look)
+            planned = _plan(setup, found, folder)
+            for note in (*found.notes, *planned.skips):
+                view.note(note)
+            for cell in planned.cells:  # a weights file that does not fit is an error now, not in the middle of a run
+                looking.store.materials(looking.workloads[cell.workload], cell)
+            folder = folder or store.new_run(results, run_facts(setup, found))
             _run_blocks(setup, planned, folder, view)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"interrupted; finished blocks are in {folder}\n"
-                f"go on with: twinbench run --resume --run {folder.name} --results {folder.parent}"
-            ) from None
+    except KeyboardInterrupt:
+        if folder is None:
+            raise Interrupted("interrupted before anything was measured") from None
+        raise Interrupted(
+            f"interrupted; finished blocks are in {folder}\n"
+            f"go on with: twinbench run --resume --run {folder.name} --results {folder.parent}"
+        ) from None
     return folder
 
 
-def setup_of(folder: Path) -> Setup:
-    """The request that a run folder was made for.
+class RunFile(msgspec.Struct, frozen=True):
+    """What run.json holds; ``kind`` is ``run`` or ``compare``."""
+
+    twinbench: str
+    command: str
+    setup: Setup
+    devices: dict[str, list[str]]
+    versions: dict[str, dict[str, str]]
+    kind: str = "run"
+
+
+def run_file(folder: Path) -> RunFile:
+    """The run.json of a run that can be gone on with.
 
     Raises:
-        UsageError: the folder is not a run of this version.
+        UsageError: it is damaged, of another version of twinbench, or of a live comparison.
     """
-    return from_facts(store.run_facts(folder), folder / store.RUN)
+    where = folder / store.RUN
+    try:
+        found = msgspec.convert(store.run_facts(folder), RunFile)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where} was not written by this version of twinbench: {error}") from error
+    if found.twinbench != __version__:
+        raise UsageError(f"{where} is of twinbench {found.twinbench}, this is {__version__}: start a new run")
+    if found.kind != "run":
+        raise UsageError(f"{folder} is a live comparison, which cannot be gone on with: start it anew")
+    return found
+
+
+def newest(results: Path) -> Path:
+    """The newest run that is not a live comparison.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for folder in reversed(store.runs(results)):
+        if store.run_facts(folder).get("kind", "run") == "run":
+            return folder
+    raise UsageError(f"no runs in {results} yet; make one with: twinbench run")
+
+
+def _plan(setup: Setup, found: Survey, folder: Path | None) -> Planned:
+    """The plan of a new run, or the same plan again for one that goes on."""
+    if folder is None:
+        return plan(setup, found.devices)
+    before = run_file(folder)
+    same_environments(before.versions, found.versions)
+    return plan(setup, before.devices)
 
 
 def _run_blocks(setup: Setup, planned: Planned, folder: Path, view: Progress) -> None:
     problems: list[str] = []
-    records = list(store.read(folder, problems))
-    for problem in problems:
-        view.note(f"skipped {problem}")
-    done: Done = frozenset((record.block, record.cell_id) for record in records)
-    settled = {record.cell for record in records if is_final(record)}
-    del records
-    view.planned(len(planned.blocks), 0)
     running = context(setup, folder.name, on_stage=view.stage)
-    with store.appending(folder) as appender:
+    with store.appending(folder) as appender:  # the lock first: nobody else adds records after they were read
+        records = list(store.read(folder, problems))
+        for problem in problems:
+            view.note(f"skipped {problem}")
+        done: Done = frozenset((record.cell_id, record.process) for record in records)
+        settled = {record.cell for record in records if is_final(record)}
+        del records
+        view.planned(len(planned.blocks), 0)
         for _, made in execute(planned.blocks, running, appender, done, settled):
             view.block(made)
 
 
 def run_facts(setup: Setup, found: Survey) -> dict[str, Any]:
+    """The run.json of a new run."""
     return {
         "twinbench": __version__,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

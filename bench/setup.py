@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -40,18 +41,6 @@ class Setup:
         """As plain JSON."""
         made: dict[str, Any] = msgspec.to_builtins(self)
         return made
-
-
-def from_facts(facts: Mapping[str, Any], where: Path) -> Setup:
-    """The Setup of a run.json.
-
-    Raises:
-        UsageError: it is not one.
-    """
-    try:
-        return msgspec.convert(facts["setup"], Setup)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise UsageError(f"{where} was not written by this version of twinbench: {error}") from error
 
 
 def profile_of(name: str, processes: int | None, bursts: int | None) -> Profile:
@@ -191,6 +180,5 @@ def same_environments(before: Mapping[str, Mapping[str, str]], now: Mapping[str,
 
 def this_command() -> str:
     """The command line as a person would type it again."""
-    import shlex
-
-    return shlex.join(["twinbench", *sys.argv[1:]])
+    here = f"{Path.cwd()}/"  # paths below this folder are of use to others, the rest of them is not
+    return shlex.join(["twinbench", *(argument.replace(here, "") for argument in sys.argv[1:])])

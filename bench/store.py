@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError, unknown
-from bench.record import SCHEMA_VERSION, Record
+from bench.record import SCHEMA_VERSION, Measurement, Record
 
 RECORDS = "records.jsonl"
 RUN = "run.json"
@@ -67,6 +67,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} is not a run folder: it has no {RUN}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / RUN} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise UsageError(f"{folder / RUN} is not a run's: it holds no object")
     return facts
 
 
@@ -151,7 +153,23 @@ def parse(line: bytes) -> Record:
             raise ValueError(str(error)) from error
     if version > SCHEMA_VERSION:
         raise ValueError(f"schema {version} is newer than this twinbench reads ({SCHEMA_VERSION})")
+    if record.measurement is not None:
+        _check(record.measurement)
     return record
+
+
+def _check(measurement: Measurement) -> None:
+    """What a type cannot say; a line that fails was not written by twinbench.
+
+    Raises:
+        ValueError: columns of unequal length, or a count below 1.
+    """
+    bursts = measurement.bursts
+    columns = (bursts.wall_ns, bursts.cpu_ns, bursts.foreign_cpu_ns, bursts.started_ns)
+    if any(len(column) != len(bursts.iterations) for column in columns):
+        raise ValueError("columns of bursts have unequal lengths")
+    if not bursts.iterations or min(bursts.iterations) < 1 or measurement.items_per_iteration < 1:
+        raise ValueError("a measurement without bursts, iterations or items")
 
 
 def runs(results: Path) -> list[Path]:

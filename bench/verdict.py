@@ -168,6 +168,12 @@ def refusal(a: Fingerprint, b: Fingerprint, across: AbstractSet[str] = frozenset
     ]
 
 
+def comparable_facts() -> list[str]:
+    """The names that ``across`` may hold."""
+    nothing = Fingerprint({}, {}, None, 1, {}, {}, None, 0, None, None)
+    return [*_facts(nothing), "precision"]
+
+
 def _facts(fingerprint: Fingerprint) -> dict[str, object]:
     """The facts of METAL.md's rule 15 that are no words of a cell; versions are what runs are compared for."""
     facts: dict[str, object] = {

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bench import store
+from bench import setup, store
+from bench.environments import Environment
 from bench.labels import IMPLAUSIBLE_ROOFLINE
+from bench.process import Worker
+from bench.record import Failed, Measured
 from bench.workload import get
+from tests import harness
 from tests.harness import Cli, command_line, no_processes, only_run, records_of
 
 TINY = ("mlp:tiny-test", "--environment", "fake", "--device", "cpu")
@@ -42,12 +46,18 @@ def one_line(text: str) -> str:
         (("run", "mlp", "--environment", "fake-hagn"), "did you mean 'fake-hang'?"),
         (("run", "mlp", "--environment", "fake", "--device", "metal"), "device 'metal' is not available here"),
         (("run", "mlp", "--environment", "fake", "--precision", "fp32,fp8"), "unknown precision 'fp8'"),
-        (("run", "mlp", "--environment", "fake", "--batch", "many"), "--batch takes whole numbers from 1, got 'many'"),
+        (
+            ("run", "mlp", "--environment", "fake", "--batch", "many"),
+            "--batch takes whole numbers from 1 to 1,000,000, got 'many'",
+        ),
         (("run", "mlp", "--environment", "fake", "--python", "torch"), "--python takes NAME=PATH, got 'torch'"),
         (("run", "mlp", "--python", "torch=/no/such/python"), "'/no/such/python' is not a program"),
         (("run", "mlp", "--environment", "fake", "--profile", "ful"), "unknown profile 'ful'; did you mean 'full'?"),
         (("run", "mlp", "--environment", "fake", "--threads", "0"), "--threads must be at least 1, got 0"),
-        (("run", "mlp", "--environment", "fake", "--timeout", "0"), "--timeout must be above 0 seconds, got 0"),
+        (
+            ("run", "mlp", "--environment", "fake", "--timeout", "0"),
+            "--timeout must be above 0 and at most 1,000,000 seconds, got 0",
+        ),
         (("run", "--resume", "--results", "nowhere"), "no runs in nowhere yet"),
         (("report", "--results", "nowhere"), "no runs in nowhere yet"),
         (("compare", "torch", "jaks"), "unknown environment 'jaks'; did you mean 'jax'?"),
@@ -55,6 +65,20 @@ def one_line(text: str) -> str:
         (("compare", "fake", "fake", "--blocks", "4"), "--blocks must be at least 8"),
         (("export", "out.json", "--results", "nowhere"), "no runs in nowhere yet"),
         (("verify", "mlp:tiny-test", "--environment", "fake", "--dump", "o.npz"), "--dump takes one cell"),
+        (("run", "mlp", "--environment", "fake", "--seed", "-1"), "--seed must be from 0 to 4294967295, got -1"),
+        (("run", "mlp", "--environment", "fake", "--timeout", "nan"), "--timeout must be above 0"),
+        (("run", "mlp", "--environment", "fake", "--timeout", "inf"), "--timeout must be above 0"),
+        (
+            ("run", "mlp", "--environment", "fake", "--batch", "9" * 20),
+            "--batch takes whole numbers from 1 to 1,000,000",
+        ),
+        (("run", "mlp", "--environment", "fake", "--run", "x"), "give --resume, too"),
+        (("run", "mlp", "--resume"), "--resume goes on with a run as it was asked for"),
+        (("report", "--margin", "nan"), "--margin must be a number from 0, got nan"),
+        (("compare", "fake", "fake", "--margin", "-1"), "--margin must be a number from 0, got -1"),
+        (("compare", "fake", "fake", "--session-sd", "-1"), "--session-sd must be a number from 0"),
+        (("compare", "fake", "fake", "--across", "chip"), "--across is for stored runs"),
+        (("compare", "latest", "fake"), "are a run and a side"),
         (("verify", "mlp:wide", "--environment", "fake", "--phase", "training", "--converge"), "has none"),
     ],
 )
@@ -106,6 +130,7 @@ def test_a_wrong_cell_shows_no_speed_anywhere(cli: Cli, tmp_path: Path) -> None:
     (record,) = records_of(only_run(tmp_path / "r"))
     assert record.measurement is None, "the clock was never started"
     cli("report", "--results", "r", "--out", "page.html")
+    assert "samples/s" not in (tmp_path / "page.html").read_text()
     _, markdown, _ = cli("report", "--results", "r", "--format", "markdown")
     assert "samples/s" not in out + markdown
     code, _, _ = cli("export", "out.json", "--results", "r")
@@ -199,6 +224,122 @@ def test_compare_live_of_the_same_thing_is_the_same(cli: Cli) -> None:
     code, out, _ = cli("compare", "fake", "fake", *one)
     assert code == 0, out
     assert "same" in out
+
+
+@pytest.mark.parametrize(("other", "code"), [("fake-wrong", 4), ("fake-nan", 4), ("fake/cpu/fp32/compiled", 3)])
+def test_a_live_comparison_without_both_sides_is_no_success(cli: Cli, tmp_path: Path, other: str, code: int) -> None:
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--results", "r")
+    assert cli("compare", "fake", other, *one)[0] == code
+    assert len(records_of(only_run(tmp_path / "r"))) <= 4, "what cannot be had is not tried for all blocks"
+
+
+def test_a_live_comparison_is_nothing_to_go_on_with(cli: Cli, tmp_path: Path) -> None:
+    cli("compare", "fake", "fake", "-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--results", "r")
+    folder = only_run(tmp_path / "r")
+    before = len(records_of(folder))
+    code, _, err = cli("run", "--resume", "--results", "r", "--run", folder.name)
+    assert code == 2
+    assert "live comparison" in one_line(err)
+    assert cli("run", "--resume", "--results", "r")[0] == 2, "nor is it the newest run"
+    assert len(records_of(folder)) == before
+
+
+def test_facts_that_may_differ_are_words(cli: Cli, tmp_path: Path) -> None:
+    for _ in range(2):
+        cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    a, b = (run.name for run in store.runs(tmp_path / "r"))
+    code, _, err = cli("compare", a, b, "--across", "chpi", "--results", "r")
+    assert code == 2
+    assert "did you mean 'chip'" in one_line(err)
+    code, _, err = cli("compare", a, b, "-w", "mlp", "--results", "r")
+    assert code == 2
+    assert "no selection goes with them" in one_line(err)
+
+
+def test_a_run_named_twice_counts_once(cli: Cli, tmp_path: Path) -> None:
+    cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    name = only_run(tmp_path / "r").name
+    cli("report", name, "latest", str(tmp_path / "r" / name), "--results", "r", "--format", "markdown", "--out", "m.md")
+    assert "1 process, no interval" in (tmp_path / "m.md").read_text()
+
+
+def test_runs_under_other_conditions_are_not_one_cell(cli: Cli, tmp_path: Path) -> None:
+    for _ in range(2):
+        cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    a, b = store.runs(tmp_path / "r")
+    assert cli("report", a.name, b.name, "--results", "r", "--out", "p.html")[0] == 0
+    path = b / store.RECORDS
+    (record,) = records_of(b)
+    numpy = record.fingerprint.versions["numpy"]
+    path.write_text(path.read_text().replace(f'"numpy":"{numpy}"', '"numpy":"9.9.9"'))
+    code, _, err = cli("report", a.name, b.name, "--results", "r", "--out", "p.html")
+    assert code == 2
+    assert f"numpy differs: {numpy} against 9.9.9" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[1, 2]", "holds no object"),
+        ("{}", "was not written by this version"),
+        ("not json", "cannot be read"),
+        ('{"twinbench": "0.0.9"}', "was not written by this version"),
+    ],
+)
+def test_a_damaged_run_file_is_named(cli: Cli, tmp_path: Path, content: str, said: str) -> None:
+    cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    folder = only_run(tmp_path / "r")
+    (folder / store.RUN).write_text(content)
+    code, _, err = cli("run", "--resume", "--run", folder.name, "--results", "r")
+    assert code == 2
+    assert said in one_line(err)
+    assert cli("report", folder.name, "--results", "r", "--out", "p.html")[0] == 0, "its records are still good"
+
+
+def test_a_run_of_another_version_is_not_gone_on_with(cli: Cli, tmp_path: Path) -> None:
+    cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    path = only_run(tmp_path / "r") / store.RUN
+    path.write_text(path.read_text().replace('"twinbench": "', '"twinbench": "0.0.9-'))
+    code, _, err = cli("run", "--resume", "--results", "r")
+    assert code == 2
+    assert "start a new run" in one_line(err)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
+    code, _, err = cli("run", *TINY, *SMALL)
+    assert code == 2
+    assert "file" in err
+    assert "Traceback" not in err
+
+
+def test_an_interpreter_that_vanishes_costs_its_own_records_only(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = harness.local_spawner({})
+    spawned: list[str] = []
+
+    def spawner(pythons: object) -> object:
+        def spawn(environment: Environment, device: str, variables: dict[str, str]) -> Worker:
+            spawned.append(environment.name)
+            if environment.name == "fake-slower" and spawned.count("fake-slower") > 1:
+                raise FileNotFoundError(2, "No such file or directory", "/gone/python")
+            return real(environment, device, variables)
+
+        return spawn
+
+    monkeypatch.setattr(setup, "spawner", spawner)
+    selection = ("mlp:tiny-test", "--environment", "fake,fake-slower", "--device", "cpu", "--precision", "fp32")
+    code, _, _ = cli("run", *selection, "--phase", "inference", *SMALL)
+    assert code == 4
+    outcomes = {r.cell.environment: r.outcome for r in records_of(only_run(tmp_path / "r"))}
+    assert isinstance(outcomes["fake"], Measured)
+    failed = outcomes["fake-slower"]
+    assert isinstance(failed, Failed)
+    assert failed.stage == "spawn"
 
 
 def test_compare_stored_runs_is_advisory(cli: Cli, tmp_path: Path) -> None:

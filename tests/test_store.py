@@ -13,6 +13,7 @@ from bench import schema, store
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.record import SCHEMA_VERSION, Failed, Fingerprint, Record
+from tests import samples
 
 ROOT = Path(__file__).parent.parent
 CELL = Cell("mlp", "tiny-test", "inference", "default", 4, "fake", "cpu", "fp32", "eager")
@@ -90,6 +91,29 @@ def test_a_foreign_line_is_named_and_skipped(folder: Path, line: bytes, why: str
     assert len(problems) == 1
     assert problems[0].startswith(f"{path}:2: ")
     assert why in problems[0]
+
+
+@pytest.mark.parametrize("column", ["wall_ns", "cpu_ns", "foreign_cpu_ns", "started_ns"])
+def test_a_record_whose_columns_do_not_fit_is_no_record(column: str) -> None:
+    document = msgspec.to_builtins(samples.record())
+    assert store.parse(json.dumps(document).encode())
+    document["measurement"]["bursts"][column].pop()
+    with pytest.raises(ValueError, match="unequal lengths"):
+        store.parse(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("change", ["items", "iterations", "bursts"])
+def test_a_record_without_iterations_or_items_is_no_record(change: str) -> None:
+    document = msgspec.to_builtins(samples.record())
+    measurement = document["measurement"]
+    if change == "items":
+        measurement["items_per_iteration"] = 0
+    elif change == "iterations":
+        measurement["bursts"]["iterations"][0] = 0
+    else:
+        measurement["bursts"] = {name: [] for name in measurement["bursts"]}
+    with pytest.raises(ValueError, match="without bursts, iterations or items"):
+        store.parse(json.dumps(document).encode())
 
 
 def test_a_newer_record_that_would_still_parse_is_not_misread(folder: Path) -> None:
