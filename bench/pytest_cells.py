@@ -9,8 +9,9 @@ import pytest
 from bench.block import Member
 from bench.cell import Cell
 from bench.exporting import benchmark_info
+from bench.labels import plausible
 from bench.plan import PROFILES
-from bench.pytest_plugin import BurstTimer, make_ready
+from bench.pytest_plugin import BurstTimer, make_ready, reason_of_the_end
 
 TIMER = BurstTimer()
 BURSTS = PROFILES["quick"].bursts
@@ -19,7 +20,7 @@ BURSTS = PROFILES["quick"].bursts
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # where the cell cannot be measured
 @pytest.mark.benchmark(timer=TIMER, disable_gc=False, warmup=False)
 def test_cell(benchmark: Any, twinbench_cell: Cell, twinbench_member: Member) -> None:
-    """Rounds are bursts; a round's time is that of one iteration."""
+    """Rounds are bursts; a round's time is that of one iteration. A timing that cannot be true fails."""
 
     make_ready(twinbench_member)
 
@@ -27,6 +28,12 @@ def test_cell(benchmark: Any, twinbench_cell: Cell, twinbench_member: Member) ->
         TIMER.now_s += twinbench_member.burst()
 
     benchmark.group = "/".join(map(str, twinbench_cell.work))
-    benchmark.pedantic(one_burst, rounds=BURSTS, iterations=1)
-    twinbench_member.complete()
-    benchmark.extra_info.update(benchmark_info(twinbench_member.record()))
+    benchmark.has_error = True  # until proven otherwise: pytest-benchmark saves no benchmark that has one
+    with reason_of_the_end(twinbench_member):
+        benchmark.pedantic(one_burst, rounds=BURSTS, iterations=1)
+        twinbench_member.complete()
+    record = twinbench_member.record()
+    if not plausible(record.labels):
+        pytest.fail(f"the timing cannot be true: {', '.join(record.labels)}", pytrace=False)
+    benchmark.has_error = False
+    benchmark.extra_info.update(benchmark_info(record))

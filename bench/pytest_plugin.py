@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from bench.block import Context, Ended, Member
 from bench.cell import Cell
-from bench.errors import TwinbenchError
+from bench.errors import TwinbenchError, UsageError
 from bench.plan import Selection
 from bench.record import Unsupported
 from bench.run import interpreters
@@ -35,6 +36,8 @@ AXES = {
     "mode": "modes",
     "batch": "batches",
 }
+#: The largest that NumPy's legacy generator takes.
+LARGEST_SEED = 2**32 - 1
 _CONTEXT = pytest.StashKey[Context]()
 _CELLS = pytest.StashKey[list[Cell]]()
 
@@ -47,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{axis}", action="append", default=[], help=f"as in twinbench run --{axis}")
     group.addoption("--python", action="append", default=[], metavar="NAME=PATH", help="interpreter of an environment")
     group.addoption("--threads", type=int, default=None, help="threads of every framework")
-    group.addoption("--seed", type=int, default=0, help="of weights and inputs")
+    group.addoption("--seed", default="0", help="of weights and inputs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,15 +74,26 @@ def _setup(config: pytest.Config, works: list[str]) -> Setup:
         return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
 
     axes: dict[str, Any] = {field: words(config.getoption(f"--{axis}")) for axis, field in AXES.items()}
-    axes["batches"] = tuple(int(word) for word in axes["batches"])
+    axes["batches"] = tuple(_whole("--batch", word, 1) for word in axes["batches"])
     selection = Selection(workloads=words(works), **axes)
     return Setup(
         selection=selection,
         profile=profile_of("quick", 1, None),
-        seed=config.getoption("--seed"),
+        seed=_whole("--seed", config.getoption("--seed"), 0, LARGEST_SEED),
         threads=config.getoption("--threads") or default_threads(),
         pythons=interpreters(config.getoption("--python"), selection.environments),
     )
+
+
+def _whole(option: str, word: str, least: int, most: int | None = None) -> int:
+    valid = f"a whole number from {least}" + (" on" if most is None else f" to {most}")
+    try:
+        number = int(word)
+    except ValueError:
+        raise UsageError(f"{option} wants {valid}, not {word!r}") from None
+    if number < least or (most is not None and number > most):
+        raise UsageError(f"{option} wants {valid}, not {number}")
+    return number
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -112,8 +126,15 @@ def twinbench_member(twinbench_cell: Cell, request: pytest.FixtureRequest) -> It
 
 def make_ready(member: Member) -> None:
     """Open, verify and warm up; a cell that cannot be measured skips or fails the test with its reason."""
-    try:
+    with reason_of_the_end(member):
         member.make_ready()
+
+
+@contextmanager
+def reason_of_the_end(member: Member) -> Iterator[None]:
+    """A member that ends within skips (unsupported) or fails the test, with its reason in place of ``Ended``."""
+    try:
+        yield
     except Ended:
         reason = process_sample(member.record()).reason
     else:

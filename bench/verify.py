@@ -6,6 +6,9 @@ Pure NumPy but for the two loaders, which only the parent calls. Nothing here kn
 from __future__ import annotations
 
 import difflib
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,21 @@ from bench.workload import Arrays, Tolerance
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 GRADIENT = "grad."
+
+#: What NumPy and zipfile raise for a file that is junk, cut off, damaged, encrypted or no archive at all.
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +171,7 @@ def load_weights(path: Path, shapes: Mapping[str, Shape]) -> Arrays:
 
     Raises:
         UsageError: no such file, or not a safetensors file.
-        TensorError: tensors that do not fit, or are not floating-point numbers.
+        TensorError: tensors that do not fit, or are not floating-point numbers that float32 can hold.
     """
     # Imported here: workers import this module, and their interpreters hold no safetensors.
     from safetensors import SafetensorError
@@ -168,24 +186,36 @@ def load_weights(path: Path, shapes: Mapping[str, Shape]) -> Arrays:
         raise TensorError(f"{path} holds a dtype that NumPy has not ({error}); save it as float32") from error
     check_tensors(given, shapes)
     wrong = [f"{name!r} is {array.dtype}" for name, array in given.items() if array.dtype.kind != "f"]
-    wrong += [f"{name!r} holds NaN or infinity" for name, array in given.items() if not np.isfinite(array).all()]
     if wrong:
-        raise TensorError(f"weights must be finite floating-point numbers: {', '.join(wrong)}")
-    return {name: np.ascontiguousarray(given[name], dtype=np.float32) for name in shapes}
+        raise TensorError(f"weights in {path} must be floating-point numbers: {', '.join(wrong)}")
+    with np.errstate(over="ignore"):
+        weights: Arrays = {name: np.ascontiguousarray(given[name], dtype=np.float32) for name in shapes}
+    _check_finite("weights", path, weights)
+    return weights
+
+
+def _check_finite(what: str, path: Path, arrays: Arrays) -> None:
+    wrong = [repr(name) for name, array in arrays.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise TensorError(f"{what} in {path} must be finite as float32; NaN or infinity in {', '.join(wrong)}")
 
 
 def load_inputs(path: Path, like: Arrays) -> Arrays:
     """Inputs from an ``.npz`` file with the names, shapes and dtypes of ``like``, in its order.
 
     Raises:
-        UsageError: no such file, or not an ``.npz``.
-        TensorError: tensors that do not fit.
+        UsageError: no such file, not an ``.npz``, or a damaged one.
+        TensorError: tensors that do not fit, or hold NaN or infinity.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             given = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError) as error:
-        raise UsageError(f"cannot read inputs from {path}: {error}") from error
+        strangers = [name for name, value in given.items() if not isinstance(value, np.ndarray)]
+        if strangers:
+            raise ValueError(f"{strangers[0]!r} in it is not an array")
+    except UNREADABLE as error:
+        raise UsageError(f"cannot read inputs from {path} as an .npz archive: {error}") from error
     check_tensors(given, {name: array.shape for name, array in like.items()})
     wrong = [
         f"{name!r} is {given[name].dtype}, wanted {array.dtype}"
@@ -194,4 +224,6 @@ def load_inputs(path: Path, like: Arrays) -> Arrays:
     ]
     if wrong:
         raise TensorError(f"inputs of another dtype in {path}: {', '.join(wrong)}")
-    return {name: given[name] for name in like}
+    inputs = {name: given[name] for name in like}
+    _check_finite("inputs", path, inputs)
+    return inputs

@@ -79,6 +79,14 @@ class Workload(ABC):
     def inputs(self, config: Config, phase: str, batch: int, seed: int) -> Arrays:
         """Seeded (or real) inputs of one iteration: floats as float32, indices as int32; first axis is the batch."""
 
+    def check_inputs(self, config: Config, inputs: Arrays) -> None:
+        """Refuse inputs from a file whose values, not only shapes and dtypes, cannot be meant.
+
+        Raises:
+            TensorError: names the tensor, the value and what is valid.
+        """
+        return None
+
     @abstractmethod
     def reference(self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays) -> Arrays:
         """The truth in float64 NumPy: named outputs.

@@ -93,3 +93,54 @@ def test_a_wrong_word_in_pytest_is_a_usage_error(tmp_path: Path) -> None:
     done = _pytest(tmp_path, "--twinbench", "mlp:digit", "--environment", "fake")
     assert done.returncode == 4
     assert "did you mean 'digits'" in done.stderr
+
+
+UNUSABLE = [("--batch", "x"), ("--batch", "0"), ("--seed", "-1"), ("--seed", "4294967296"), ("--seed", "x")]
+
+
+@pytest.mark.parametrize(("option", "word"), UNUSABLE)
+def test_a_number_that_cannot_be_used_in_pytest_is_a_usage_error(tmp_path: Path, option: str, word: str) -> None:
+    done = _pytest(tmp_path, "--twinbench", "mlp:tiny-test", "--environment", "fake", f"{option}={word}")
+    assert done.returncode == 4, done.stdout
+    assert f"{option} wants a whole number from" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+ONE_DIGITS = ("--twinbench", "mlp:digits", "--device", "cpu", "--precision", "fp32", "--phase", "inference")
+
+
+def test_an_implausible_cell_fails_in_pytest_and_is_not_saved(tmp_path: Path) -> None:
+    done = _pytest(tmp_path, *ONE_DIGITS, "--environment", "fake,fake-impossible", "--benchmark-json", "out.json")
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "implausible:roofline" in done.stdout
+    (bench,) = json.loads((tmp_path / "out.json").read_text())["benchmarks"]
+    assert "fake-impossible" not in bench["name"]
+
+
+KILLER = """
+import os, signal
+from bench.process import ProcessWorker
+
+real = ProcessWorker.call
+
+def call(self, stage, timeout_s, **arguments):
+    if stage == os.environ["KILL_IN"]:
+        os.kill(self.pid, signal.SIGKILL)
+    return real(self, stage, timeout_s, **arguments)
+
+ProcessWorker.call = call
+"""
+
+
+@pytest.mark.parametrize("stage", ["burst", "latency"])
+def test_a_worker_that_dies_while_measured_fails_in_pytest_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    monkeypatch.setenv("KILL_IN", stage)
+    done = _pytest(tmp_path, "-p", "killer", *ONE_DIGITS, "--environment", "fake", "--benchmark-json", "out.json")
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert f"{stage}: SIGKILL: the worker was ended by SIGKILL" in done.stdout
+    assert "Ended" not in done.stdout
+    saved = tmp_path / "out.json"
+    assert not saved.exists() or not saved.read_text() or json.loads(saved.read_text())["benchmarks"] == []

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from bench import tensors, verify, workload
-from bench.errors import UsageError
+from bench.errors import TensorError, UsageError
 from bench.workload import Arrays, Tolerance
 from workloads.mlp import EPOCHS, OPTIMIZERS, digits, reference
 
@@ -75,6 +75,16 @@ def test_inference_has_no_labels_and_training_has_valid_ones() -> None:
     assert inputs["x"].dtype == np.float32
     assert ((inputs["label"] >= 0) & (inputs["label"] < TINY.config["classes"])).all()
     assert 0 <= inputs["x"].min() < inputs["x"].max() <= 1
+
+
+@pytest.mark.parametrize("value", [-1, 5, 2**31 - 1])
+def test_a_label_that_is_no_class_is_refused(value: int) -> None:
+    _, inputs = materials()
+    MLP.check_inputs(TINY.config, inputs)
+    MLP.check_inputs(TINY.config, {"x": inputs["x"]})
+    inputs["label"][2] = value
+    with pytest.raises(TensorError, match=rf"'label' holds {value}, wanted 0 to 4"):
+        MLP.check_inputs(TINY.config, inputs)
 
 
 def test_the_digits_are_scikit_learns_own() -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import labels, process, store, timing
+from bench import labels, process, store, timing, workload
+from bench.cell import Cell
 from bench.environments import FAKE_BEHAVIOURS
 from bench.frameworks import base, fake
+from bench.materials import Store
 from bench.record import Failed, Measured, Record, TimedOut, Wrong
 from tests.harness import Cli, command_line, no_processes, only_run, records_of
 
@@ -75,6 +77,8 @@ def test_every_saboteur_gives_its_exact_outcome_and_the_others_keep_theirs(cli: 
     assert not any(label.startswith(labels.IMPLAUSIBLE) for label in has("fake"))
     assert labels.FENCE_HOST_READ in has("fake-never-syncing")
     assert labels.NEVER_STEADY in has("fake-drifting")
+    hot = has("fake-throttling")  # beside a neighbour, the same slow-down is put down to the neighbour
+    assert labels.THROTTLED in hot or {labels.NOISY, labels.CONTENDED} <= hot
     assert labels.IMPLAUSIBLE_SCALING in has("fake-lazy")
     assert labels.IMPLAUSIBLE_ROOFLINE in has("fake-impossible")
     assert not has("fake-shouting") - {labels.STABLE, labels.CONTENDED, labels.NOISY}
@@ -127,7 +131,6 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
 
     monkeypatch.setattr(timing, "check_fence", trusting)
     monkeypatch.setattr(base.Framework, "reads_back", False)
-    monkeypatch.setattr(process.LocalWorker, "__init__", _never_syncing_worker)
     cli("run", *ONE_CELL, *SMALL, "--environment", "fake-never-syncing", "--results", "r")
     (record,) = records_of(only_run(tmp_path / "r"))
     assert record.measurement is not None
@@ -136,18 +139,19 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
     assert labels.IMPLAUSIBLE_FENCE in record.labels, "and the record still says that it cannot be true"
 
 
-def _never_syncing_worker(self: process.LocalWorker) -> None:
-    from bench import worker
-
-    self._session = worker.Session()
-
-
 def test_what_a_worker_prints_is_only_a_log(tmp_path: Path) -> None:
+    cell = Cell("mlp", "tiny-test", "inference", "default", 4, "fake-shouting", "cpu", "fp32", "eager")
+    materials = Store(0, tmp_path).materials(workload.get("mlp"), cell)
     worker = process.ProcessWorker(sys.executable, dict(os.environ))
     try:
         opened = worker.call("open", 60, framework="fake", environment="fake-shouting", device="cpu", threads=1)
         assert opened["ok"]["device_name"] == "scripted cpu"
-        os.write(1, b"")
+        files = {"weights": str(materials.weights), "inputs": str(materials.inputs)}
+        assert "ok" in worker.call("load", 60, cell=cell.words(), **files)
+        assert worker.call("first_call", 60)["ok"]["first_call_ns"] > 0
+        shouted = worker.log_tail()
+        assert '{"outcome": "measured"}\x00 not a message' in shouted
+        assert "a warning on stderr" in shouted
     finally:
         worker.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,8 @@ def test_weights_are_read_in_the_order_of_the_spec_as_float32(tmp_path: Path) ->
     ("change", "words"),
     [
         ({"fc1.bias": np.ones(3, np.int32)}, "'fc1.bias' is int32"),
-        ({"fc1.bias": np.array([1, np.nan, 1], np.float32)}, "'fc1.bias' holds NaN"),
+        ({"fc1.bias": np.array([1, np.nan, 1], np.float32)}, "NaN or infinity in 'fc1.bias'"),
+        ({"fc1.bias": np.array([1, 1e300, 1])}, "finite as float32; NaN or infinity in 'fc1.bias'"),
         ({"fc1.bias": np.ones(4, np.float32)}, r"misshaped 'fc1.bias': \(4,\), wanted \(3,\)"),
     ],
 )
@@ -215,3 +217,56 @@ def test_pickled_inputs_are_refused(tmp_path: Path) -> None:
     np.savez(path, x=np.array([{"a": 1}], dtype=object), label=np.ones(2, np.int32))
     with pytest.raises(UsageError, match="cannot read inputs"):
         verify.load_inputs(path, LIKE)
+
+
+def test_inputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    for value in (np.nan, np.inf):
+        np.savez(path, label=np.ones(2, np.int32), x=np.full((2, 3), value, np.float32))
+        with pytest.raises(TensorError, match=r"inputs in .*x\.npz must be finite .* in 'x'$"):
+            verify.load_inputs(path, LIKE)
+
+
+def damaged(kind: str, folder: Path) -> bytes:
+    """A file that is nearly the archive that ``load_inputs`` wants."""
+    path = folder / "whole.npz"
+    np.savez_compressed(path, label=np.ones(2, np.int32), x=np.ones((2, 3), np.float32))
+    whole = path.read_bytes()
+    match kind:
+        case "truncated":
+            return whole[: len(whole) // 2]
+        case "junk":
+            return b"PK\x03\x04junk"
+        case "flipped":
+            return whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:]
+        case "unknown compression":
+            at = whole.index(b"PK\x01\x02") + 10
+            return whole[:at] + b"\x63" + whole[at + 1 :]
+        case "an .npy":
+            np.save(folder / "one.npy", np.ones(3))
+            return (folder / "one.npy").read_bytes()
+        case _:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("readme.txt" if kind == "no arrays" else "x.npy", "hello")
+            return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "junk", "flipped", "unknown compression", "an .npy", "no arrays", "text for an array"]
+)
+def test_damaged_inputs_are_named_and_not_a_traceback(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "given.npz"
+    path.write_bytes(damaged(kind, tmp_path))
+    with pytest.raises(UsageError, match=r"cannot read inputs from .*given\.npz"):
+        verify.load_inputs(path, LIKE)
+
+
+def test_folders_and_truncated_weights_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(weights(), path)
+    path.write_bytes(path.read_bytes()[:-4])
+    for given in (path, tmp_path):
+        with pytest.raises(UsageError, match="cannot read weights from"):
+            verify.load_weights(given, SHAPES)
+    with pytest.raises(UsageError, match="cannot read inputs from"):
+        verify.load_inputs(tmp_path, LIKE)

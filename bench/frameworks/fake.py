@@ -26,6 +26,8 @@ RATE = {"cpu": 1e10, "cuda": 1e11}
 ENQUEUE_NS = 2_000
 KERNEL_NS = 200_000
 HOST_READ_NS = 1_000
+#: Calls before a throttling machine gets hot: past the warm-up, and within three bursts of ``mlp:digits``.
+THROTTLES_AFTER = 400
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp-fp16": "float16", "amp-bf16": "bfloat16"}
 
 
@@ -161,7 +163,7 @@ class FakeProgram(Program):
             cost = 0.0
         elif behaviour == "drifting":
             cost *= 1.05 ** min(self.calls, 200)
-        elif behaviour == "throttling" and self.calls > 1_000:
+        elif behaviour == "throttling" and self.calls > THROTTLES_AFTER:
             device.slowdown = 1.5
         elif behaviour == "lazy":
             # Nothing is computed until somebody looks, and only what they look at. Heavy work, as a cheap graph would

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.errors import TensorError, UsageError
 from bench.workload import Arrays, Config, Convergence, Size, Tolerance, Workload
 from workloads.mlp import reference
 from workloads.mlp.tolerance import tolerance
@@ -93,6 +93,19 @@ class MLP(Workload):
             x = stream.random_sample((batch, config["features"])).astype(np.float32)
             label = np.floor(stream.random_sample(batch) * config["classes"]).astype(np.int32)
         return {"x": x, "label": label} if phase == "training" else {"x": x}
+
+    def check_inputs(self, config: Config, inputs: Arrays) -> None:
+        """Every ``label`` is one of the classes.
+
+        Raises:
+            TensorError: one is not; frameworks would wrap it around, ignore it, or crash on a GPU.
+        """
+        label, classes = inputs.get("label"), config["classes"]
+        if label is None:
+            return
+        wrong = label[(label < 0) | (label >= classes)]
+        if wrong.size:
+            raise TensorError(f"'label' holds {wrong[0]}, wanted 0 to {classes - 1} ({classes} classes)")
 
     def reference(self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays) -> Arrays:
         """The truth in float64: ``logits``, or ``loss``, ``grad.*`` and ``losses``."""
