@@ -57,7 +57,7 @@ def check(setup: Setup, dump: Path | None, converge: bool, console: Console) -> 
         trainings = {cell: _training(cell, shared) for cell in planned.cells if converge}
         for cell in planned.cells:
             shared.store.materials(shared.workloads[cell.workload], cell)
-        view.planned(len(planned.cells), 0)
+        view.planned(len(planned.cells))
         checks = []
         for cell in planned.cells:
             checks.append(_check(cell, shared, dump, trainings.get(cell)))

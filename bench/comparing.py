@@ -145,7 +145,7 @@ def live(
         running = context(setup, folder.name, on_stage=view.stage)
         for cell in {cell for pair in pairs for cell in pair}:
             running.store.materials(running.workloads[cell.workload], cell)
-        view.planned(len(pairs) * blocks, 0)
+        view.planned(len(pairs) * blocks)
         try:
             with store.appending(folder) as appender:
                 _duets(pairs, blocks, margin, running, appender, view)

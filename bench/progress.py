@@ -35,8 +35,8 @@ class Progress(Protocol):
     def look(self, environment: str, device: str) -> None:
         """An environment is opened for the first time."""
 
-    def planned(self, blocks: int, done: int) -> None:
-        """The plan is made; ``done`` of its blocks need not run."""
+    def planned(self, blocks: int) -> None:
+        """The plan is made."""
 
     def block(self, records: Sequence[Record]) -> None:
         """A block is over and on disk; no records when it was skipped."""
@@ -53,9 +53,9 @@ class Estimate:
         self._ran = 0
         self._began = time.monotonic()
 
-    def plan(self, total: int, done: int) -> None:
+    def plan(self, total: int) -> None:
         """The clock of the blocks starts now."""
-        self.total, self.over, self._began = total, done, time.monotonic()
+        self.total, self._began = total, time.monotonic()
 
     def count(self, ran: bool) -> None:
         """One block is over."""
@@ -102,9 +102,9 @@ class Plain:
         """See Progress.look."""
         self._say(Text(f"looking at {environment} on {device}"))
 
-    def planned(self, blocks: int, done: int) -> None:
+    def planned(self, blocks: int) -> None:
         """See Progress.planned."""
-        self._estimate.plan(blocks, done)
+        self._estimate.plan(blocks)
 
     def block(self, records: Sequence[Record]) -> None:
         """See Progress.block."""
@@ -140,10 +140,10 @@ class Live:
         """See Progress.look."""
         self._bar.update(self._task, now=f"looking at {environment} on {device}")
 
-    def planned(self, blocks: int, done: int) -> None:
+    def planned(self, blocks: int) -> None:
         """See Progress.planned."""
-        self._estimate.plan(blocks, done)
-        self._bar.update(self._task, total=blocks, completed=done)
+        self._estimate.plan(blocks)
+        self._bar.update(self._task, total=blocks)
 
     def block(self, records: Sequence[Record]) -> None:
         """See Progress.block."""

@@ -104,7 +104,7 @@ def _run_blocks(setup: Setup, planned: Planned, folder: Path, view: Progress) ->
         done: Done = frozenset((record.cell_id, record.process) for record in records)
         settled = {record.cell for record in records if is_final(record)}
         del records
-        view.planned(len(planned.blocks), 0)
+        view.planned(len(planned.blocks))
         for _, made in execute(planned.blocks, running, appender, done, settled):
             view.block(made)
 

@@ -20,7 +20,7 @@ def test_a_terminal_gets_a_bar_with_cell_stage_and_estimate() -> None:
     with progress(console) as view:
         assert isinstance(view, Live)
         view.look("torch", "cpu")
-        view.planned(2, 0)
+        view.planned(2)
         view.stage(record.cell, "first_call")
         view.block([record])
         view.stage(record.cell, "verify")
@@ -41,7 +41,7 @@ def test_a_log_gets_one_line_a_record_with_its_place_and_outcome() -> None:
     with progress(Console(file=out, width=200)) as view:
         assert isinstance(view, Plain)
         view.look("torch", "cpu")
-        view.planned(3, 0)
+        view.planned(3)
         view.stage(record.cell, "verify")
         view.block([record])
         view.block([])
@@ -57,7 +57,7 @@ def test_brackets_in_a_reason_are_text_and_not_markup() -> None:
     out = io.StringIO()
     record = samples.record(outcome=Wrong("outputs", 0.5, 0.1, "[bold]not markup[/bold] [red"))
     with progress(Console(file=out, width=400)) as view:
-        view.planned(1, 0)
+        view.planned(1)
         view.block([record])
     assert "[bold]not markup[/bold] [red" in out.getvalue()
 
@@ -70,7 +70,7 @@ def test_an_implausible_process_shows_no_speed() -> None:
 
 def test_no_estimate_before_anything_ran_and_none_at_the_end() -> None:
     estimate = Estimate()
-    estimate.plan(2, 0)
+    estimate.plan(2)
     assert str(estimate) == ""
     estimate.count(ran=False)
     assert str(estimate) == "", "a skipped block says nothing about the others"
@@ -83,7 +83,7 @@ def test_the_estimate_is_in_words(monkeypatch: pytest.MonkeyPatch, seconds: floa
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     estimate = Estimate()
-    estimate.plan(2, 0)
+    estimate.plan(2)
     now[0] = seconds
     estimate.count(ran=True)
     assert str(estimate) == said
