@@ -11,6 +11,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,19 +54,34 @@ class Convergence:
 
 
 class Workload(ABC):
-    """One named computation. Every method is pure: the same arguments give the same bytes on every machine."""
+    """One named computation. Every method is pure: the same arguments give the same bytes on every machine.
+
+    ``config`` is always what ``settings`` gives: the size's own words and what phase and variant add to them.
+    """
 
     name: str
     #: What is counted: throughput is ``<item>/s``.
     item: str
     sizes: Mapping[str, Size]
-    #: phase -> its variants, the default first.
+    #: phase -> its variants, the default first. A number in a variant's name is written N: ``tokens-N``.
     phases: Mapping[str, tuple[str, ...]]
 
     @property
     def default_size(self) -> str:
         """The size that is meant when none is named: the first that is not for tests."""
         return next(name for name in self.sizes if name != "tiny-test")
+
+    def settings(self, size: str, phase: str, variant: str) -> Config:
+        """The config of ``size`` with what ``phase`` and ``variant`` add (number of tokens, memory layout, ...).
+
+        Raises:
+            UsageError: the number in the variant's name is out of range; says the range.
+        """
+        return self.sizes[size].config
+
+    def producer(self, size: str, phase: str) -> str:
+        """Who makes the truth: ``numpy-fp64`` (``reference``), or ``cpu-fp32`` (a framework on the CPU)."""
+        return self.sizes[size].reference
 
     @abstractmethod
     def shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
@@ -77,7 +93,50 @@ class Workload(ABC):
 
     @abstractmethod
     def inputs(self, config: Config, phase: str, batch: int, seed: int) -> Arrays:
-        """Seeded (or real) inputs of one iteration: floats as float32, indices as int32; first axis is the batch."""
+        """Seeded (or real) inputs of one iteration: floats as float32, indices as int32; first axis is the batch.
+
+        ``pipeline``: the bytes of files, uint8 (B, longest), and their ``lengths``, int32 (B,).
+        """
+
+    def ignores(self, key: str) -> bool:
+        """Whether a file of weights may hold ``key`` although no twin loads it (BatchNorm's counters, say)."""
+        return False
+
+    def from_upstream(self, config: Config, given: Arrays) -> Arrays:
+        """Tensors of a published checkpoint, in any of its known namings, under canonical names; nothing is checked."""
+        return dict(given)
+
+    def prepared(self, config: Config, phase: str, weights: Arrays) -> Arrays:
+        """The weights as twins load them: one implementation of what is done at load (folded BatchNorm, say)."""
+        return weights
+
+    def file_inputs(self, config: Config, phase: str, batch: int, path: Path) -> Arrays:
+        """Inputs from a media file that the user gave (an image, a recording), ``batch`` times the same.
+
+        Raises:
+            UsageError: the workload or phase takes no such file, or it cannot be read.
+        """
+        raise UsageError(f"{self.name} takes inputs as .npz, not {path.name!r}")
+
+    def preprocess(self, config: Config, inputs: Arrays) -> tuple[Arrays, Any]:
+        """``pipeline``, on the host: what ``inputs`` gives -> inputs of the model, and what ``postprocess`` must know.
+
+        Raises:
+            TensorError: the bytes of a file cannot be decoded.
+        """
+        raise UsageError(f"workload {self.name!r} has no pipeline")
+
+    def postprocess(self, config: Config, outputs: Arrays, context: Any) -> Arrays:
+        """``pipeline``, on the host: outputs of the model (float32 NumPy) -> the results, named arrays."""
+        raise UsageError(f"workload {self.name!r} has no pipeline")
+
+    def answer(self, config: Config, inputs: Arrays, results: Arrays) -> str:
+        """The pipeline's results for people, in a line: "2 objects: person 0.91, ...", or the spoken text."""
+        return ""
+
+    def items(self, config: Config, phase: str, batch: int) -> dict[str, float]:
+        """Unit -> how many of it one iteration does, the headline first: ``{"audio s": 30, "tokens": 32}``."""
+        return {self.item: float(batch)}
 
     def check_inputs(self, config: Config, inputs: Arrays) -> None:
         """Refuse inputs from a file whose values, not only shapes and dtypes, cannot be meant.
@@ -91,8 +150,10 @@ class Workload(ABC):
     def reference(self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays) -> Arrays:
         """The truth in float64 NumPy: named outputs.
 
-        ``training`` gives ``loss`` (), ``grad.<canonical weight name>`` for all weights, and ``losses`` (5,): the loss
-        before each of five optimizer steps.
+        ``training`` gives ``loss`` (), ``grad.<canonical weight name>`` for all that is trained, ``losses`` (5,): the
+        loss before each of five optimizer steps, and ``state.<name>``, after them, for weights that are not trained.
+        ``pipeline`` gives the model's inputs and outputs. Integer outputs are judged by the share that differs.
+        Never asked for where ``producer`` says ``cpu-fp32`` and a framework is there to make it.
         """
 
     @abstractmethod

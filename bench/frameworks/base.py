@@ -13,6 +13,21 @@ prints, parses or chooses a device. Every twin has, in this order:
     loss(outputs, inputs) -> scalar tensor
 
 ``inputs`` is a dict of device tensors, already of the cell's dtype (floats) or the framework's index type (integers).
+
+A twin may also have:
+
+    PARTS = ("encode", "first", "next")     names of its functions that are compiled apart, one program each:
+        part(model, *tensors) -> nest of tensors           JAX: part(params, *tensors, config=config)
+        ``inference(parts, inputs, config)`` is then host code in every framework: it calls ``parts.encode(tensors)``
+        (the model is bound already), loops, and reads no value back. Shapes never change between calls of a part.
+    DONATED = {"next": (1,)}                JAX: positions among the part's *tensors whose buffers the result may take over
+    verification(parts, inputs, config) -> {name: tensor}  more outputs that are compared and never timed; without PARTS
+                                                           its first argument is the model (JAX: params)
+    trainable(path) -> bool                 JAX: which weights the optimizer moves; the others' new values are outputs of
+                                            ``training`` named ``state.<path>``. torch: buffers; Keras: trainable=False
+    layout(config) -> str                   the memory layout of the activations, for the record: ``NCHW``, ``NHWC``
+
+It may raise ``bench.errors.Unsupported`` in ``build`` where the framework has no such choice (a memory layout, say).
 """
 
 from __future__ import annotations
