@@ -2,6 +2,8 @@
 
 History of the schema (a reader of every past version lives in ``store.py``):
   1  2026-11  first version
+  2  2026-11  further units, stages and peak memory of a measurement; memory layout; a pipeline's answer. All have
+              defaults, so version 1 reads as a record that says nothing about them.
 
 Structs are not tracked by the garbage collector (``gc=False``): they hold no cycles, and reports read 100,000 of them.
 Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
@@ -16,7 +18,7 @@ from msgspec import Struct
 
 from bench.cell import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Measured(Struct, frozen=True, gc=False, tag_field="kind", tag="measured"):
@@ -103,10 +105,16 @@ class Scaling(Struct, frozen=True, gc=False):
 
 
 class Measurement(Struct, frozen=True, gc=False):
-    """The raw samples of one process and the facts needed to judge them."""
+    """The raw samples of one process and the facts needed to judge them.
+
+    ``items`` holds every unit and its count per iteration, the headline (``item``) first. ``stages_ns`` holds samples
+    of the named stages of an iteration, each ended by a fence of its own, in passes apart from the bursts: they do not
+    overlap as they may within a burst. ``peak_rss_bytes`` is the process's peak after load and first call, compilation
+    included, before anything else was done.
+    """
 
     item: str
-    items_per_iteration: int
+    items_per_iteration: float
     flops_per_iteration: float | None
     bytes_per_iteration: float | None
     bursts: Bursts
@@ -118,6 +126,9 @@ class Measurement(Struct, frozen=True, gc=False):
     copy_bytes_per_s: float | None
     calibration_before_ns: list[int]
     calibration_after_ns: list[int]
+    items: dict[str, float] = {}
+    stages_ns: dict[str, list[int]] = {}
+    peak_rss_bytes: int | None = None
 
 
 class Verification(Struct, frozen=True, gc=False):
@@ -160,7 +171,8 @@ class Record(Struct, frozen=True, gc=False):
 
     ``block`` joins the records of workers that were alive at once; ``process`` counts the fresh processes of a cell
     within its run, from 0. ``stages_ns`` is wall time by stage (``spawn``, ``open``, ``load``, ``first_call``, ...).
-    ``labels`` are machine-readable findings: see ``bench/labels.py``.
+    ``labels`` are machine-readable findings: see ``bench/labels.py``. ``layout`` is the memory layout of the
+    activations (``NCHW``, ``NHWC``) where a workload has one, ``answer`` what a pipeline found, for people.
     """
 
     schema: int
@@ -179,3 +191,5 @@ class Record(Struct, frozen=True, gc=False):
     precision: EffectivePrecision | None = None
     labels: list[str] = []
     warnings: list[str] = []
+    layout: str | None = None
+    answer: str | None = None

@@ -168,7 +168,7 @@ def _check(measurement: Measurement) -> None:
     columns = (bursts.wall_ns, bursts.cpu_ns, bursts.foreign_cpu_ns, bursts.started_ns)
     if any(len(column) != len(bursts.iterations) for column in columns):
         raise ValueError("columns of bursts have unequal lengths")
-    if not bursts.iterations or min(bursts.iterations) < 1 or measurement.items_per_iteration < 1:
+    if not bursts.iterations or min(bursts.iterations) < 1 or measurement.items_per_iteration <= 0:
         raise ValueError("a measurement without bursts, iterations or items")
 
 
