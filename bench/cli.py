@@ -6,26 +6,46 @@ measured; 4 some cells are wrong, failed, timed out or implausible.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from bench import __version__, environments, store
-from bench.cell import DEVICES, MODES, PHASES, PRECISIONS
+from bench import __version__, environments, options, store
 from bench.compare import BETWEEN_SESSION_SD, MARGIN
 from bench.errors import TwinbenchError, UsageError
-from bench.plan import PROFILES, Selection
+from bench.options import (
+    RESULTS,
+    Baseline,
+    Batch,
+    BurstCount,
+    Device,
+    EnvironmentOption,
+    Inputs,
+    Margin,
+    Mode,
+    Phase,
+    Precision,
+    Processes,
+    ProfileOption,
+    Python,
+    Results,
+    Seed,
+    Threads,
+    Timeout,
+    Variant,
+    Weights,
+    Words,
+    Works,
+    several,
+)
+from bench.plan import Selection
 from bench.summary import CellSummary, summarise
-
-if TYPE_CHECKING:
-    from bench.setup import Setup
 
 app = typer.Typer(
     name="twinbench",
@@ -41,48 +61,6 @@ console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Conso
 NOTHING_MEASURED = 3
 SOME_FAILED = 4
 FAILURES = frozenset({"wrong", "failed", "timed_out", "implausible"})
-#: What NumPy's RandomState takes, and a batch that no workload survives.
-LARGEST_SEED = 2**32 - 1
-LARGEST_BATCH = 1_000_000
-LONGEST_TIMEOUT_S = 1_000_000
-
-Words = list[str]
-
-
-def _several(what: str, choices: Iterable[str] = ()) -> typer.models.OptionInfo:
-    listed = ", ".join(choices)
-    text = f"{what}; several by comma or by repeating" + (f" ({listed})" if listed else "")
-    option: typer.models.OptionInfo = typer.Option(help=text)
-    return option
-
-
-Works = Annotated[
-    Words | None, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE, for instance mlp or mlp:wide; default: all")
-]
-Phase = Annotated[Words, _several("what is computed", PHASES)]
-Variant = Annotated[Words, _several("a form of the phase, such as the optimizer; all = every one")]
-EnvironmentOption = Annotated[Words, _several("where it runs; default: all that are installed")]
-Device = Annotated[Words, _several("default: all that work here", DEVICES)]
-Precision = Annotated[Words, _several("default: fp32, fp16, bf16", PRECISIONS)]
-Mode = Annotated[Words, _several("default: what the framework's users write", ("default", "all", *MODES))]
-Batch = Annotated[Words, _several("items per iteration; default: the size's own")]
-Python = Annotated[Words, typer.Option(metavar="NAME=PATH", help="interpreter of an environment; may be repeated")]
-ProfileOption = Annotated[str, typer.Option(help=f"how much is measured: {', '.join(PROFILES)}")]
-Processes = Annotated[int | None, typer.Option(help="fresh processes a cell; default: the profile's")]
-BurstCount = Annotated[int | None, typer.Option("--bursts", help="bursts a process; default: the profile's")]
-Seed = Annotated[int, typer.Option(help="of weights, inputs and the order of the cells")]
-Threads = Annotated[int | None, typer.Option(help="for every framework alike; default: the physical cores")]
-Timeout = Annotated[float | None, typer.Option(help="seconds that any stage may take; default: by stage")]
-Weights = Annotated[
-    Path | None, typer.Option(help="a .safetensors file with upstream's names, in place of seeded ones")
-]
-Inputs = Annotated[Path | None, typer.Option(help="an .npz file, in place of the workload's own inputs")]
-Results = Annotated[Path, typer.Option(help="folder of all runs")]
-Baseline = Annotated[
-    str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")
-]
-Margin = Annotated[float, typer.Option(help="differences below this share are called the same")]
-RESULTS = Path("results")
 
 
 def main() -> None:
@@ -129,7 +107,9 @@ def doctor(
     """Look at the machine and at every environment: devices, versions, fence, effective precision."""
     from bench import doctor as examination
 
-    setup = _setup(Selection(environments=_split(environment)), python, "quick", None, None, 0, threads, timeout)
+    setup = options.setup(
+        Selection(environments=options.split(environment)), python, "quick", None, None, 0, threads, timeout
+    )
     report = examination.examine(setup)
     if json:
         print(report.as_json())
@@ -181,8 +161,8 @@ def run(
     else:
         if run_name:
             raise UsageError("--run says which run --resume goes on with: give --resume, too")
-        selection = _selection(works, phase, variant, environment, device, precision, mode, batch)
-        setup = _setup(selection, python, profile, processes, bursts, seed, threads, timeout, weights, inputs)
+        selection = options.selection(works, phase, variant, environment, device, precision, mode, batch)
+        setup = options.setup(selection, python, profile, processes, bursts, seed, threads, timeout, weights, inputs)
         folder = None
     folder = session.measure(setup, results, folder, console)
     problems: list[str] = []
@@ -218,8 +198,8 @@ def verify(
     """Check outputs against the reference, without timing anything."""
     from bench import checking
 
-    selection = _selection([work], phase, variant, environment, device, precision, mode, batch)
-    setup = _setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
+    selection = options.selection([work], phase, variant, environment, device, precision, mode, batch)
+    setup = options.setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
     checks = checking.check(setup, dump, converge, console)
     console.print(checking.table(checks))
     if not any(check.outcome == "right" for check in checks):
@@ -248,13 +228,13 @@ def compare(
     session_sd: Annotated[
         float, typer.Option(help="of stored runs: standard deviation of log time between sessions of this machine")
     ] = BETWEEN_SESSION_SD,
-    across: Annotated[Words, _several("facts that may differ between stored runs, such as chip or threads")] = [],  # noqa: B006
+    across: Annotated[Words, several("facts that may differ between stored runs, such as chip or threads")] = [],  # noqa: B006
 ) -> None:
     """Compare two sides live, block by block, or two stored runs (advisory)."""
     from bench import comparing
 
-    _finite("margin", margin)
-    _finite("session-sd", session_sd)
+    options.finite("margin", margin)
+    options.finite("session-sd", session_sd)
     runs = [comparing.is_run(results, name) for name in (a, b)]
     if any(runs) and not all(runs):
         raise UsageError(f"{a!r} and {b!r} are a run and a side: give two runs, or two sides for a live comparison")
@@ -262,17 +242,23 @@ def compare(
         if any((works, phase, variant, batch, python)):
             raise UsageError("stored runs are compared over the cells they have: no selection goes with them")
         outcome = comparing.stored(
-            store.find(results, a), store.find(results, b), margin, session_sd, comparing.facts_across(_split(across))
+            store.find(results, a),
+            store.find(results, b),
+            margin,
+            session_sd,
+            comparing.facts_across(options.split(across)),
         )
     else:
         if across:
             raise UsageError(
                 "--across is for stored runs: a live comparison has one machine, and its sides name the rest"
             )
-        selection = Selection(tuple(works), _split(phase), _split(variant), batches=_numbers("batch", batch))
+        selection = Selection(
+            tuple(works), options.split(phase), options.split(variant), batches=options.numbers("batch", batch)
+        )
         sides = (comparing.side(a, results), comparing.side(b, results))
         selection = replace(selection, environments=tuple(dict.fromkeys(side.environment for side in sides)))
-        setup = _setup(selection, python, "quick", None, bursts, seed, threads, timeout)
+        setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
         outcome = comparing.live(setup, sides, blocks, margin, results, console)
     for part in outcome.tables():
         console.print(part)
@@ -298,7 +284,7 @@ def report(
     """Write an HTML page (or Markdown) on one or more runs."""
     from bench import reporting
 
-    _finite("margin", margin)
+    options.finite("margin", margin)
     folders = _folders(results, runs)
     material = reporting.gather(folders, baseline, margin, title)
     _warn(material.meta.skipped_lines)
@@ -332,83 +318,10 @@ def export(
         raise typer.Exit(NOTHING_MEASURED)
 
 
-def _split(values: Iterable[str]) -> tuple[str, ...]:
-    """Words given by comma or by repetition, each once, in order."""
-    return tuple(dict.fromkeys(word.strip() for value in values for word in value.split(",") if word.strip()))
-
-
-def _finite(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise UsageError(f"--{what} must be a number from 0, got {value:g}")
-
-
 def _folders(results: Path, runs: Sequence[str] | None) -> list[Path]:
     """The folders of the named runs, each once: a run that is named twice is not two runs."""
     found = [store.find(results, name) for name in runs or ["latest"]]
     return list({folder.resolve(): folder for folder in found}.values())
-
-
-def _numbers(what: str, values: Iterable[str]) -> tuple[int, ...]:
-    words = _split(values)
-    for word in words:
-        if not word.isdecimal() or not 1 <= int(word) <= LARGEST_BATCH:
-            raise UsageError(f"--{what} takes whole numbers from 1 to {LARGEST_BATCH:,}, got {word!r}")
-    return tuple(int(word) for word in words)
-
-
-def _selection(
-    works: Sequence[str] | None,
-    phase: Words,
-    variant: Words,
-    environment: Words,
-    device: Words,
-    precision: Words,
-    mode: Words,
-    batch: Words,
-) -> Selection:
-    return Selection(
-        workloads=_split(works or ()),
-        phases=_split(phase),
-        variants=_split(variant),
-        environments=_split(environment),
-        devices=_split(device),
-        precisions=_split(precision),
-        modes=_split(mode),
-        batches=_numbers("batch", batch),
-    )
-
-
-def _setup(
-    selection: Selection,
-    python: Words,
-    profile: str,
-    processes: int | None,
-    bursts: int | None,
-    seed: int,
-    threads: int | None,
-    timeout: float | None,
-    weights: Path | None = None,
-    inputs: Path | None = None,
-) -> Setup:
-    from bench.run import interpreters
-    from bench.setup import Setup, default_threads, profile_of
-
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, got {threads}")
-    if timeout is not None and not 0 < timeout <= LONGEST_TIMEOUT_S:
-        raise UsageError(f"--timeout must be above 0 and at most {LONGEST_TIMEOUT_S:,} seconds, got {timeout:g}")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UsageError(f"--seed must be from 0 to {LARGEST_SEED}, got {seed}")
-    return Setup(
-        selection=selection,
-        profile=profile_of(profile, processes, bursts),
-        seed=seed,
-        threads=threads or default_threads(),
-        pythons=interpreters(python, selection.environments),
-        timeout_s=timeout,
-        weights=str(weights.resolve()) if weights else None,
-        inputs=str(inputs.resolve()) if inputs else None,
-    )
 
 
 def _show(summaries: list[CellSummary], problems: Sequence[str], baseline: str) -> None:
