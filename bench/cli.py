@@ -318,6 +318,20 @@ def export(
         raise typer.Exit(NOTHING_MEASURED)
 
 
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="upstream's checkpoint: .pt (torch) or .safetensors")],
+    workload: Annotated[str, typer.Option("--workload", "-w", help="WORKLOAD:SIZE, for instance yolov5:s")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the .safetensors file to write")],
+    python: Python = [],  # noqa: B006
+) -> None:
+    """Convert a published checkpoint into a file for --weights; a .pt is read in a torch interpreter."""
+    from bench import importing
+
+    made = importing.import_weights(file, workload, output, python)
+    console.print(made.text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _folders(results: Path, runs: Sequence[str] | None) -> list[Path]:
     """The folders of the named runs, each once: a run that is named twice is not two runs."""
     found = [store.find(results, name) for name in runs or ["latest"]]
