@@ -67,7 +67,7 @@ def check(setup: Setup, dump: Path | None, converge: bool, console: Console) -> 
 
 def _training(cell: Cell, shared: Context) -> Convergence:
     spec = shared.workloads[cell.workload]
-    config = spec.sizes[cell.size].config
+    config = spec.settings(cell.size, cell.phase, cell.variant)
     data = spec.convergence(config, shared.seed) if cell.phase == "training" else None
     if data is None:
         raise UsageError(
@@ -87,7 +87,7 @@ def _check(cell: Cell, shared: Context, dump: Path | None, training: Convergence
         with conversation(cell.environment, cell.device, shared) as worker:
             worker.load(cell, materials)
             shared.on_stage(cell, "verify")
-            facts = worker.ask("verify", reference=str(reference.path), producer=reference.producer, dump=target)
+            facts = worker.ask("verify", **reference.arguments(), dump=target)
             fitted = _fit(worker, cell, shared, training) if training is not None else {}
     except StageFailed as failed:
         outcome = str(failed.outcome["kind"]).replace("_", " ")

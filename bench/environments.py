@@ -38,7 +38,8 @@ class Environment:
     """``devices``: all that the framework could have on some machine, the baseline first.
 
     ``probe_module`` is the top-level module whose presence says that the environment is installed; never imported by
-    the parent. ``hidden`` environments are used by tests and are not listed.
+    the parent. ``hidden`` environments are used by tests and by comparisons with other libraries, and are not listed.
+    ``twins`` is the package of the model code: ``benchmarks.peers`` holds other libraries' models.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Environment:
     summary: str
     probe_module: str
     hidden: bool = False
+    twins: str = "workloads"
 
     @property
     def behaviour(self) -> str | None:

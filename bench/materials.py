@@ -8,14 +8,23 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import tensors, verify
 from bench.cell import Cell
 from bench.workload import Arrays, Workload
 
-#: Makes a reference by running ``cell`` (fp32 on a CPU) in a framework and dumping its outputs to the path; returns
-#: who produced it, for instance "torch 2.13.0 cpu fp32".
-Produce = Callable[[Cell, "Materials", Path], str]
+
+@dataclass(frozen=True)
+class Produced:
+    """Who made a reference (``torch 2.13.0 cpu fp32``); ``own_names``: in that framework's own names and layouts."""
+
+    producer: str
+    own_names: bool
+
+
+#: Makes a reference by running ``cell`` (fp32 on a CPU) in a framework and dumping its outputs to the path.
+Produce = Callable[[Cell, "Materials", Path], Produced]
 
 
 def cache_folder() -> Path:
@@ -38,10 +47,15 @@ class Materials:
 
 @dataclass(frozen=True)
 class Reference:
-    """The truth for one work, in canonical names and layouts, and who made it."""
+    """The truth for one work, and who made it; in canonical names and layouts unless ``own_names``."""
 
     path: Path
     producer: str
+    own_names: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """For the worker's stage ``verify``."""
+        return {"reference": str(self.path), "producer": self.producer, "own_names": self.own_names}
 
 
 class Store:
@@ -90,28 +104,31 @@ class Store:
 
     def _make_reference(self, workload: Workload, cell: Cell) -> Reference:
         materials = self.materials(workload, cell)
-        size = workload.sizes[cell.size]
-        by_framework = size.reference == "cpu-fp32" and self._produce is not None
+        by_framework = workload.producer(cell.size, cell.phase) == "cpu-fp32"
         folder = Path(inspect.getfile(type(workload))).parent
         source = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))]
         facts = (*cell.work, materials.weights_sha256, materials.inputs_sha256, source)
         stem = hashlib.sha256(repr(facts).encode()).hexdigest()
         if by_framework and self._produce is not None:
             # Made anew in every run: it is cheap beside the run, and what made it is then known for sure.
-            path = self._folder / "references" / f"{stem}-framework.npz"
-            return Reference(path, self._produce(cell, materials, path))
+            path = self._folder / "references" / f"{stem}-{cell.environment}.npz"
+            made = self._produce(cell, materials, path)
+            return Reference(path, made.producer, made.own_names)
         path = self._folder / "references" / f"{stem}-numpy.npz"
         if not path.exists():
             weights, inputs = tensors.load(materials.weights), tensors.load(materials.inputs)
-            tensors.save(path, workload.reference(size.config, cell.phase, cell.variant, weights, inputs))
+            config = workload.settings(cell.size, cell.phase, cell.variant)
+            tensors.save(path, workload.reference(config, cell.phase, cell.variant, weights, inputs))
         return Reference(path, "NumPy float64")
 
     def _arrays(self, workload: Workload, cell: Cell) -> tuple[Arrays, Arrays]:
-        config = workload.sizes[cell.size].config
+        config = workload.settings(cell.size, cell.phase, cell.variant)
         if self._weights_file is None:
             weights = workload.weights(config, self.seed)
         else:
-            weights = verify.load_weights(self._weights_file, workload.shapes(config))
+            weights = verify.load_weights(self._weights_file, workload.shapes(config), workload.ignores)
+        if self._inputs_file is not None and self._inputs_file.suffix != ".npz":
+            return weights, workload.file_inputs(config, cell.phase, cell.batch, self._inputs_file)
         inputs = workload.inputs(config, cell.phase, cell.batch, self.seed)
         if self._inputs_file is not None:
             inputs = verify.load_inputs(self._inputs_file, inputs)

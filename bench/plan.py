@@ -19,7 +19,11 @@ DEFAULT_PRECISIONS = ("fp32", "fp16", "bf16")
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is measured. Times in ns; ``bursts`` and ``latency_samples`` are per process."""
+    """How much is measured. Times in ns; ``bursts`` and ``latency_samples`` are per process.
+
+    A process stops taking bursts when they have lasted ``bursts_ns`` together, but takes three at least. A cell whose
+    process lasted longer than ``patience_ns`` is not repeated: it shows what it did, without an interval. None: it is.
+    """
 
     name: str
     processes: int
@@ -28,11 +32,14 @@ class Profile:
     warm_up_ns: int
     latency_samples: int
     latency_ns: int
+    bursts_ns: int
+    stage_samples: int
+    patience_ns: int | None
 
 
 PROFILES: Mapping[str, Profile] = {
-    "quick": Profile("quick", 3, 10, 50_000_000, 2_000_000_000, 100, 500_000_000),
-    "full": Profile("full", 7, 30, 100_000_000, 10_000_000_000, 500, 3_000_000_000),
+    "quick": Profile("quick", 3, 10, 50_000_000, 2_000_000_000, 100, 500_000_000, 3_000_000_000, 10, 40_000_000_000),
+    "full": Profile("full", 7, 30, 100_000_000, 10_000_000_000, 500, 3_000_000_000, 60_000_000_000, 30, None),
 }
 
 
@@ -113,10 +120,11 @@ def cells(
         spec = workloads[name]
         for (phase, variant), environment in product(_phases(selection, spec), devices):
             usable = [d for d in devices[environment] if d in selection.devices or not selection.devices]
+            spec.settings(size, phase, variant)  # a number out of range is an error now
             for batch, device, precision, mode in product(
                 selection.batches or (spec.sizes[size].batch,),
                 usable,
-                selection.precisions or DEFAULT_PRECISIONS,
+                selection.precisions or _precisions(selection, spec, phase),
                 _modes(selection, environments.get(environment).framework),
             ):
                 if batch < 1:
@@ -135,18 +143,43 @@ def _check_devices(asked: Sequence[str], devices: Mapping[str, Sequence[str]]) -
             )
 
 
+def _precisions(selection: Selection, spec: Workload, phase: str) -> tuple[str, ...]:
+    """The precisions of a phase when none were named: fewer in the main job, where some take minutes on a CPU."""
+    if spec.main is None or selection.phases:
+        return DEFAULT_PRECISIONS
+    return spec.main.get(phase, DEFAULT_PRECISIONS)
+
+
 def _phases(selection: Selection, spec: Workload) -> list[tuple[str, str]]:
     """(phase, variant) pairs; a workload without an asked phase or variant is an error."""
     check_words(f"phase of {spec.name}", selection.phases, list(spec.phases))
+    named = [variant for variant in selection.variants if variant != "all"]
     known = [variant for variants in spec.phases.values() for variant in variants]
-    check_words(f"variant of {spec.name}", [v for v in selection.variants if v != "all"], known)
+    for variant in named:
+        if not any(_fits(variant, template) for template in known):
+            raise unknown(f"variant of {spec.name}", variant, known)
+    usual = tuple(spec.phases) if spec.main is None or named else tuple(spec.main)
     pairs: list[tuple[str, str]] = []
     for phase, variants in spec.phases.items():
-        if selection.phases and phase not in selection.phases:
+        if phase not in (selection.phases or usual):
             continue
-        asked = variants if "all" in selection.variants else [v for v in variants if v in selection.variants]
+        asked = [v for v in named if any(_fits(v, template) for template in variants)]
+        if "all" in selection.variants:
+            asked = [v for v in variants if not v.endswith(NUMBER)] + [v for v in asked if v not in variants]
         pairs += [(phase, variant) for variant in (asked or variants[:1])]
     return pairs
+
+
+#: How the name of a variant with a number ends in a workload's list.
+NUMBER = "-N"
+
+
+def _fits(variant: str, template: str) -> bool:
+    """Whether ``tokens-64`` is a ``tokens-N``."""
+    if not template.endswith(NUMBER):
+        return variant == template
+    stem, _, number = variant.rpartition("-")
+    return stem == template.removesuffix(NUMBER) and number.isdecimal()
 
 
 def _modes(selection: Selection, framework: str) -> tuple[str, ...]:

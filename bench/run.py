@@ -16,7 +16,7 @@ from bench.block import Context, Spawn, run_block
 from bench.cell import Cell
 from bench.environments import Environment
 from bench.errors import UsageError
-from bench.materials import Materials, Produce
+from bench.materials import Materials, Produce, Produced
 from bench.plan import IDIOM, Block
 from bench.process import ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeout
 from bench.record import Record, TimedOut, Unsupported
@@ -123,7 +123,8 @@ class Conversation:
     def load(self, cell: Cell, materials: Materials) -> None:
         """Load ``cell`` into the worker."""
         weights, inputs = str(materials.weights), str(materials.inputs)
-        self.facts |= self.ask("load", cell=cell.words(), weights=weights, inputs=inputs)
+        twins = environments.get(cell.environment).twins
+        self.facts |= self.ask("load", cell=cell.words(), weights=weights, inputs=inputs, twins=twins)
 
 
 @contextmanager
@@ -152,20 +153,27 @@ def look(environment: str, device: str, context: Context, precisions: Sequence[s
         return Sight(environment, device, None, {}, str(error))
 
 
-def reference_producer(pythons: Mapping[str, str], context: Callable[[], Context]) -> Produce | None:
-    """Who makes ``cpu-fp32`` references: torch, whose layouts are the canonical ones; None when it is not there."""
-    if "torch" not in pythons:
-        return None
+#: The environment that makes ``cpu-fp32`` references where it can: its names and layouts are the canonical ones.
+MAKER = "torch"
 
-    def produce(cell: Cell, materials: Materials, path: Path) -> str:
-        maker = cell.but(environment="torch", device="cpu", precision="fp32", mode=IDIOM["torch"])
+
+def reference_producer(pythons: Mapping[str, str], context: Callable[[], Context]) -> Produce:
+    """Makes ``cpu-fp32`` references by torch. Where it is not among the run's environments, each framework makes its
+    own: that shows what a device or a precision changes, and not whether the framework agrees with the others."""
+
+    def produce(cell: Cell, materials: Materials, path: Path) -> Produced:
+        name = MAKER if MAKER in pythons else cell.environment
+        framework = environments.get(name).framework
+        maker = cell.but(environment=name, device="cpu", precision="fp32", mode=IDIOM[framework])
         try:
             with conversation(maker.environment, maker.device, context()) as worker:
                 worker.load(maker, materials)
                 worker.ask("dump", path=str(path))
-                return f"torch {worker.facts['versions'].get('torch')} cpu fp32"
+                versions = worker.facts["versions"]
         except Trouble as error:
             raise UsageError(f"the reference of {cell.workload}:{cell.size} could not be made: {error}") from error
+        version = versions.get(framework) or versions.get(f"{framework}-cpu", "")
+        return Produced(f"{framework} {version} cpu fp32".replace("  ", " "), own_names=framework != MAKER)
 
     return produce
 
@@ -194,10 +202,11 @@ def execute(
         if cells:
             records = run_block(replace(block, cells=cells), name, context)
             appender.append(records)
-            settled.update(record.cell for record in records if is_final(record))
+            settled.update(record.cell for record in records if is_final(record, context.profile.patience_ns))
         yield block, records
 
 
-def is_final(record: Record) -> bool:
-    """Whether another fresh process would only repeat this outcome, at the same cost."""
-    return isinstance(record.outcome, Unsupported | TimedOut)
+def is_final(record: Record, patience_ns: int | None = None) -> bool:
+    """Whether another fresh process would only repeat this outcome, or is not worth ``patience_ns`` or more."""
+    slow = patience_ns is not None and sum(record.stages_ns.values()) > patience_ns
+    return slow or isinstance(record.outcome, Unsupported | TimedOut)

@@ -102,7 +102,7 @@ def _run_blocks(setup: Setup, planned: Planned, folder: Path, view: Progress) ->
         for problem in problems:
             view.note(f"skipped {problem}")
         done: Done = frozenset((record.cell_id, record.process) for record in records)
-        settled = {record.cell for record in records if is_final(record)}
+        settled = {record.cell for record in records if is_final(record, setup.profile.patience_ns)}
         del records
         view.planned(len(planned.blocks))
         for _, made in execute(planned.blocks, running, appender, done, settled):

@@ -22,6 +22,8 @@ from bench.workload import Arrays, Tolerance
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 GRADIENT = "grad."
+#: Prefixes of outputs that bear a weight's name and layout.
+OF_WEIGHTS = (GRADIENT, "state.")
 
 #: What NumPy and zipfile raise for a file that is junk, cut off, damaged, encrypted or no archive at all.
 UNREADABLE = (
@@ -75,6 +77,9 @@ def _judge(given: Array, truth: Array) -> tuple[float | None, str]:
     """The error of one output, or None and what is the matter with it."""
     if given.shape != truth.shape:
         return None, f"has shape {given.shape}, the reference has {truth.shape}"
+    if truth.dtype.kind in "iu":
+        # Names of things (tokens), not amounts: how far apart they are says nothing.
+        return float((given != truth).mean()) if truth.size else 0.0, ""
     finite = np.isfinite(given)
     if not finite.all():
         kind = "NaN" if np.isnan(given).any() else "infinity"
@@ -126,14 +131,15 @@ def compare(outputs: Arrays, reference: Arrays, tolerance: Callable[[str], Toler
 
 
 def remap_reference(reference: Arrays, remap: Callable[[str, Any], tuple[str, Any]]) -> Arrays:
-    """The reference in a framework's names and layouts: ``remap`` on each ``grad.<weight>``, the rest as it is."""
+    """The reference in a framework's names and layouts: ``remap`` on what belongs to a weight, the rest as it is."""
     mapped: Arrays = {}
     for name, value in reference.items():
-        if name.startswith(GRADIENT):
-            key, turned = remap(name.removeprefix(GRADIENT), value)
-            mapped[GRADIENT + key] = turned
-        else:
+        prefix = next((prefix for prefix in OF_WEIGHTS if name.startswith(prefix)), None)
+        if prefix is None:
             mapped[name] = value
+        else:
+            key, turned = remap(name.removeprefix(prefix), value)
+            mapped[prefix + key] = turned
     return mapped
 
 
@@ -166,8 +172,10 @@ def _nearest_given(name: str, surplus: list[str]) -> str:
     return f" (the file has {near[0]!r})" if near else ""
 
 
-def load_weights(path: Path, shapes: Mapping[str, Shape]) -> Arrays:
+def load_weights(path: Path, shapes: Mapping[str, Shape], ignores: Callable[[str], bool] = lambda key: False) -> Arrays:
     """Weights from a ``.safetensors`` file under upstream names, as float32, in the order of ``shapes``.
+
+    Keys that ``ignores`` knows may be there and are left out.
 
     Raises:
         UsageError: no such file, or not a safetensors file.
@@ -184,6 +192,7 @@ def load_weights(path: Path, shapes: Mapping[str, Shape]) -> Arrays:
     except (KeyError, TypeError) as error:
         # NumPy has no bfloat16 and no fp8, and safetensors' NumPy reader then fails on its own table of dtypes.
         raise TensorError(f"{path} holds a dtype that NumPy has not ({error}); save it as float32") from error
+    given = {name: array for name, array in given.items() if name in shapes or not ignores(name)}
     check_tensors(given, shapes)
     wrong = [f"{name!r} is {array.dtype}" for name, array in given.items() if array.dtype.kind != "f"]
     if wrong:

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import precision, tensors, timing, verify
+from bench import memory, precision, tensors, timing, verify
 from bench.cell import Cell
 from bench.errors import Unsupported
 from bench.frameworks.base import Framework, Job, Program
-from bench.workload import Arrays, Workload, get
+from bench.pipeline import Pipeline
+from bench.workload import Arrays, Config, Workload, get
 
 Reply = dict[str, Any]
 
@@ -69,6 +70,7 @@ class Session:
     program: Program
     workload: Workload
     cell: Cell
+    config: Config
     fence: Callable[[Any], Any]
     twin: Any
     inputs: Arrays
@@ -86,40 +88,65 @@ class Session:
                 continue
         return {"device_name": name, "versions": versions}
 
-    def load(self, cell: dict[str, Any], weights: str, inputs: str) -> Reply:
-        """Read the very bytes that every framework gets, build the twin and load them."""
+    def load(self, cell: dict[str, Any], weights: str, inputs: str, twins: str = "workloads") -> Reply:
+        """Read the very bytes that every framework gets, build the twin and load them.
+
+        ``twins`` is the package where the model code lies: another one holds other libraries' models, to compare with.
+        """
         self.cell = Cell(**cell)
         self.workload = get(self.cell.workload)
         loaded = tensors.load(Path(weights))
         self.inputs = tensors.load(Path(inputs))
-        self.twin = self.framework.load_twin(self.cell.workload)
-        training = self.cell.phase == "training"
-        optimizer = self.workload.optimizer(self.cell.variant) if training else None
-        config = self.workload.sizes[self.cell.size].config
-        word, mode = self.cell.precision, self.cell.mode
-        self.program = self.framework.program(
-            Job(self.twin, config, self.cell.phase, optimizer, word, mode, loaded, self.inputs)
-        )
-        self.flops = self.workload.flops(config, self.cell.phase, self.cell.batch)
-        self.bytes_moved = self.workload.bytes_moved(config, self.cell.phase, loaded, self.inputs)
-        return {"weights_sha256": tensors.digest(loaded), "inputs_sha256": tensors.digest(self.inputs)}
+        spec, phase = self.workload, self.cell.phase
+        self.config = spec.settings(self.cell.size, phase, self.cell.variant)
+        self.twin = self.framework.load_twin(self.cell.workload, twins)
+        self.program = self._program(loaded)
+        self.flops = spec.flops(self.config, phase, self.cell.batch)
+        self.bytes_moved = spec.bytes_moved(self.config, phase, loaded, self.inputs)
+        layout = self.twin.layout(self.config) if hasattr(self.twin, "layout") else None
+        facts = {"weights_sha256": tensors.digest(loaded), "inputs_sha256": tensors.digest(self.inputs)}
+        return {**facts, "layout": layout}
+
+    def _program(self, weights: Arrays) -> Program:
+        """The cell's program. A pipeline holds the model's inference, which is first given what it will be fed."""
+        spec, cell, config, inputs = self.workload, self.cell, self.config, self.inputs
+        if getattr(self.twin, "PREPARED", True):
+            weights = spec.prepared(config, cell.phase, weights)
+        if cell.phase == "pipeline":
+            inputs = spec.preprocess(config, inputs)[0]
+        optimizer = spec.optimizer(cell.variant) if cell.phase == "training" else None
+        phase = "inference" if cell.phase == "pipeline" else cell.phase
+        job = Job(self.twin, config, phase, optimizer, cell.precision, cell.mode, weights, inputs)
+        program = self.framework.program(job)
+        if cell.phase != "pipeline":
+            return program
+        return Pipeline(spec, config, self.framework, program, self.inputs)
 
     def first_call(self) -> Reply:
         """The call that compiles; timed apart."""
         with self.program.measuring():
-            first = timing.burst(self.program.step, self.fence, 1, self.framework.clock)
+            first = timing.burst(self.program.step, self._end_of_step, 1, self.framework.clock)
         self.program.reset()
+        self.peak_rss_bytes = memory.peak_rss_bytes()
         return {"first_call_ns": first.wall_ns}
 
-    def verify(self, reference: str, producer: str, dump: str | None = None) -> Reply:
-        """Compare the outputs with the reference, and the effective precision with the cell's word."""
+    def verify(self, reference: str, producer: str, own_names: bool = False, dump: str | None = None) -> Reply:
+        """Compare the outputs with the reference, and the effective precision with the cell's word.
+
+        ``own_names``: the reference was made by this very twin, in this framework's names and layouts.
+        """
         measured = precision.measure(self.framework, self.cell.precision)
-        effective = {**measured, "model_output_dtype": self.program.output_dtype()}
         outputs = self.program.verify(self.inputs)
+        effective = {**measured, "model_output_dtype": self.program.output_dtype()}
         if dump is not None:
-            tensors.save(Path(dump), outputs)
-        truth = verify.remap_reference(tensors.load(Path(reference)), self.twin.remap)
-        config, cell = self.workload.sizes[self.cell.size].config, self.cell
+            results = {f"result.{name}": value for name, value in self.program.results.items()}
+            tensors.save(Path(dump), outputs | results)
+        truth = tensors.load(Path(reference))
+        if not own_names:
+            truth = verify.remap_reference(truth, self.twin.remap)
+        if getattr(self.twin, "PARTIAL", False):
+            truth = {name: value for name, value in truth.items() if name in outputs}
+        config, cell = self.config, self.cell
         judged = verify.compare(
             outputs, truth, lambda output: self.workload.tolerance(config, cell.phase, cell.precision, output)
         )
@@ -132,6 +159,7 @@ class Session:
                 "reason": judged.reason,
                 "errors": judged.errors,
             },
+            "answer": self.program.answer,
         }
         if not judged.ok:
             raise WrongResult("outputs", judged.error, judged.limit, judged.detail, facts)
@@ -164,6 +192,7 @@ class Session:
             scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
         gc.collect()
         gc.freeze()
+        items = self.workload.items(self.config, self.cell.phase, self.cell.batch)
         return {
             "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
             "fence": {**asdict(fence), "cost_ns": fence_ns},
@@ -173,8 +202,10 @@ class Session:
             "calibration_before_ns": before,
             "flops_per_iteration": self.flops,
             "bytes_per_iteration": self.bytes_moved,
-            "items_per_iteration": self.cell.batch,
-            "item": self.workload.item,
+            "items_per_iteration": next(iter(items.values())),
+            "item": next(iter(items)),
+            "items": items,
+            "peak_rss_bytes": self.peak_rss_bytes,
         }
 
     def burst(self) -> Reply:
@@ -185,18 +216,32 @@ class Session:
         return {**sample._asdict(), "own_cpu_ns": time.process_time_ns() - before}
 
     def latency(self, samples: int, limit_ns: int) -> Reply:
-        """Bursts of one: a fence per call. Fewer samples when ``limit_ns`` runs out, but at least three."""
+        """Bursts of one: a fence per call. Fewer samples when ``limit_ns`` runs out, but at least one."""
         taken: list[int] = []
         framework, step = self.framework, self.program.step
         with self.program.measuring():
             # Caches and threads went cold while the parent talked: without this torch's p50 was twice its iteration.
-            self._burst(self.iterations)
+            if self.iterations > 1:
+                self._burst(self.iterations)
             self.program.reset()
             framework.barrier(None)
-            while len(taken) < samples and (len(taken) < 3 or sum(taken) < limit_ns):
-                sample = timing.burst(step, self.fence, 1, framework.clock)
+            while len(taken) < samples and (not taken or sum(taken) < limit_ns):
+                sample = timing.burst(step, self._end_of_step, 1, framework.clock)
                 taken.append(sample.wall_ns)
         return {"latency_ns": taken}
+
+    def stages(self, samples: int, limit_ns: int) -> Reply:
+        """The time of each stage, where an iteration has several: of ``samples`` iterations, at least one."""
+        if self.cell.phase != "pipeline" and self.program.parts is None:
+            return {"stages_ns": {}}
+        times: dict[str, list[int]] = {}
+        count = 0
+        with self.program.measuring():
+            while count < samples and (not times or sum(map(sum, times.values())) < limit_ns):
+                for name, taken in self.program.staged(self.fence, self.framework.clock)[1].items():
+                    times.setdefault(name, []).extend(taken)
+                count += 1
+        return {"stages_ns": times}
 
     def finish(self) -> Reply:
         """Calibrate again: a machine that throttled meanwhile shows here."""
@@ -242,11 +287,16 @@ class Session:
 
         return barrier_and_read
 
+    def _end_of_step(self, out: Any) -> None:
+        """The fence; a pipeline's step has ended with results on the host, which no fence of a device knows."""
+        if self.cell.phase != "pipeline":
+            self.fence(out)
+
     def _burst(self, iterations: int) -> timing.Burst:
         framework = self.framework
         self.program.reset()
         framework.barrier(None)  # the reset's own work must not be in flight when the clock starts
-        return timing.burst(self.program.step, self.fence, iterations, framework.clock, framework.cpu_clock)
+        return timing.burst(self.program.step, self._end_of_step, iterations, framework.clock, framework.cpu_clock)
 
     def _calibrations(self) -> list[int]:
         framework = self.framework
@@ -289,6 +339,7 @@ STAGES = (
     "prepare",
     "burst",
     "latency",
+    "stages",
     "finish",
     "fit",
     "probe",

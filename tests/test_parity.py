@@ -51,7 +51,7 @@ def verified(worker: Conversation, cell: Cell, shared: Context) -> dict[str, obj
     spec = shared.workloads[cell.workload]
     worker.load(cell, shared.store.materials(spec, cell))
     reference = shared.store.reference(spec, cell)
-    return worker.ask("verify", reference=str(reference.path), producer=reference.producer)
+    return worker.ask("verify", **reference.arguments())
 
 
 def fault(worker: Conversation, cell: Cell, shared: Context) -> str | None:

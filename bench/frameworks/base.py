@@ -20,12 +20,20 @@ A twin may also have:
         part(model, *tensors) -> nest of tensors           JAX: part(params, *tensors, config=config)
         ``inference(parts, inputs, config)`` is then host code in every framework: it calls ``parts.encode(tensors)``
         (the model is bound already), loops, and reads no value back. Shapes never change between calls of a part.
-    DONATED = {"next": (1,)}                JAX: positions among the part's *tensors whose buffers the result may take over
-    verification(parts, inputs, config) -> {name: tensor}  more outputs that are compared and never timed; without PARTS
-                                                           its first argument is the model (JAX: params)
-    trainable(path) -> bool                 JAX: which weights the optimizer moves; the others' new values are outputs of
-                                            ``training`` named ``state.<path>``. torch: buffers; Keras: trainable=False
+    DONATED = {"next": (1,)}                JAX: positions among the part's *tensors whose buffers its result may take
+    verification(parts, inputs, config)     -> {name: tensor}: more outputs, compared and never timed; without PARTS its
+                                            first argument is the model (JAX: params)
+    trainable(path) -> bool                 JAX: which weights the optimizer moves; the new values of the others are
+                                            outputs ``state.<path>`` of ``training``. torch: buffers; Keras: trainable
     layout(config) -> str                   the memory layout of the activations, for the record: ``NCHW``, ``NHWC``
+    loaded(model) -> None                   torch, TensorFlow: called once when the weights are in
+
+and, where the model is another library's (a peer to compare with, benchmarks/peers/):
+
+    PREPARED = False                        it wants the canonical weights, and does what is done at load itself
+    COMPILES_ITSELF = True                  ``inference`` is host code, not to be compiled by the adapter
+    PARTIAL = True                          ``inference`` gives some of the outputs only; those are compared
+    assign(model, weights) -> None          TensorFlow: puts the canonical weights in, instead of ``remap`` and paths
 
 It may raise ``bench.errors.Unsupported`` in ``build`` where the framework has no such choice (a memory layout, say).
 """
@@ -39,6 +47,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from bench.errors import Unsupported
@@ -48,6 +57,8 @@ from bench.workload import Arrays, Config
 _CALIBRATION_BLOCK = bytes(1 << 20)
 
 Step = Callable[[], Any]
+#: Name of a stage -> how long each of its calls took, in ns.
+StageTimes = dict[str, list[int]]
 
 #: A host read takes an output up to this size whole: slicing it on the device first costs an operation, which is dearer
 #: than the copy (TensorFlow: 0.4 ms for a slice of 64x10 on a CPU).
@@ -68,11 +79,31 @@ class Job:
     inputs: Arrays
 
 
+def timed(
+    name: str, call: Callable[..., Any], fence: Callable[[Any], Any], clock: Callable[[], int], times: StageTimes
+) -> Callable[..., Any]:
+    """``call``, fenced, its time added to ``times[name]``."""
+
+    def run(*arguments: Any) -> Any:
+        started = clock()
+        out = call(*arguments)
+        fence(out)
+        times.setdefault(name, []).append(clock() - started)
+        return out
+
+    return run
+
+
 class Program(ABC):
     """One cell, loaded and ready. Initial weights are kept, so that ``reset`` makes every burst the same work."""
 
     #: One iteration: enqueues the work and returns device outputs without waiting. The only thing that is timed.
     step: Step
+    #: The compiled parts of a twin with PARTS, which ``step`` looks up at every call; None for the others.
+    parts: SimpleNamespace | None = None
+    #: A pipeline's results of the last ``verify``, and the same for people.
+    results: Arrays = {}
+    answer: str | None = None
 
     def measuring(self) -> AbstractContextManager[Any]:
         """Entered once around all calls of ``step`` (torch's inference mode, say); outside any timed region."""
@@ -101,9 +132,28 @@ class Program(ABC):
         ``losses`` (5,), from the initial weights; leaves them there. Gradients are unscaled.
         """
 
+    def staged(self, fence: Callable[[Any], Any], clock: Callable[[], int]) -> tuple[Any, StageTimes]:
+        """One iteration with a fence after each part (``model`` where there are none): its outputs, and ns by part."""
+        times: StageTimes = {}
+        if self.parts is None:
+            return timed("model", self.step, fence, clock, times)(), times
+        kept = self.parts
+        self.parts = SimpleNamespace(
+            **{name: timed(name, part, fence, clock, times) for name, part in vars(kept).items()}
+        )
+        try:
+            outputs = self.step()
+            fence(outputs)
+        finally:
+            self.parts = kept
+        return outputs, times
+
     @abstractmethod
     def output_dtype(self) -> str:
-        """Framework's name of the dtype of the first output of the model (before any cast for NumPy)."""
+        """Framework's name of the dtype of the first output of the model (before any cast for NumPy).
+
+        Asked for after ``verify``, which may have to see it.
+        """
 
 
 class Framework(ABC):
@@ -124,17 +174,17 @@ class Framework(ABC):
     #: CPU time of this process, all threads, in ns.
     cpu_clock: Callable[[], int] = staticmethod(time.process_time_ns)
 
-    def load_twin(self, workload: str) -> Any:
-        """The module with this framework's model code.
+    def load_twin(self, workload: str, package: str = "workloads") -> Any:
+        """The module with this framework's model code; ``package`` is where such modules lie.
 
         Raises:
             Unsupported: the workload has no twin for this framework.
         """
-        name = f"workloads.{workload}.{workload}_{self.name}"
+        name = f"{package}.{workload}.{workload}_{self.name}"
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
             raise Unsupported(f"workload {workload!r} has no {self.name} twin") from error
 

@@ -81,9 +81,9 @@ class Fake(Framework):
         """A millisecond, or 1.5 once a throttling machine has got hot."""
         self.device.now += int(1_000_000 * self.device.slowdown)
 
-    def load_twin(self, workload: str) -> Any:
-        """The spec itself: the answers come from its own reference."""
-        return SimpleNamespace(workload=get(workload), remap=lambda key, value: (key, value))
+    def load_twin(self, workload: str, package: str = "workloads") -> Any:
+        """The spec itself: the answers come from its own reference, which wants the weights as they are."""
+        return SimpleNamespace(workload=get(workload), remap=lambda key, value: (key, value), PREPARED=False)
 
     def open(self, device: str, threads: int) -> str:
         """Never fails; a name that nobody can take for real hardware."""

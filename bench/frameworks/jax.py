@@ -6,8 +6,9 @@ Threads are the parent's to set (``NPROC``, see bench/environments.py): JAX has 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -30,6 +31,12 @@ DTYPES = {
 PLATFORMS = {"cpu": ("cpu",), "cuda": ("cuda", "gpu"), "metal": ("metal", "mps")}
 #: Dynamic loss scaling of amp-fp16: the initial scale is every adapter's, the rest torch's and Keras' defaults.
 LOSS_SCALE, GROWTH_INTERVAL = 2.0**12, 2000
+#: What the name of a training output begins with that is the new value of a weight that is not trained.
+STATE = "state."
+
+#: Dotted path -> parameter.
+Flat = dict[str, jax.Array]
+Inputs = dict[str, jax.Array]
 
 
 def numpy_of(array: jax.Array) -> Any:
@@ -55,21 +62,15 @@ def tree_of(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def flat_of(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The inverse of ``tree_of``."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= flat_of(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
 def optimizer_of(options: Mapping[str, float | str]) -> optax.GradientTransformation:
     """The optax optimizer with the workload's hyper-parameters."""
+    lr = float(options["lr"])
     if options["name"] == "sgd":
-        return optax.sgd(float(options["lr"]), momentum=float(options["momentum"]))
-    return optax.adam(
-        float(options["lr"]), b1=float(options["beta1"]), b2=float(options["beta2"]), eps=float(options["eps"])
-    )
+        return optax.sgd(lr, momentum=float(options["momentum"]), nesterov=bool(options.get("nesterov", False)))
+    moments = {"b1": float(options["beta1"]), "b2": float(options["beta2"]), "eps": float(options["eps"])}
+    if options["name"] == "adamw":
+        return optax.adamw(lr, weight_decay=float(options["weight_decay"]), **moments)
+    return optax.adam(lr, **moments)
 
 
 @jax.jit
@@ -86,24 +87,48 @@ class JaxProgram(Program):
         self._device, self._twin, self._config = device, job.twin, job.config
         self._dtype, self._amp = DTYPES[job.precision], job.precision.startswith("amp-")
         self._stored = jnp.float32 if self._amp else self._dtype
-        params = tree_of(dict(job.twin.remap(name, value) for name, value in job.weights.items()))
-        self._initial = jax.device_put(cast(params, self._stored), device)
+        flat = dict(job.twin.remap(name, value) for name, value in job.weights.items())
+        self._initial: Flat = jax.device_put(cast(flat, self._stored), device)
         self._inputs = self._place(job.inputs)
         self._scaled = job.precision == "amp-fp16"
-        self._infer = jax.jit(self._inference)
         self.train = job.optimizer is not None
         if job.optimizer is None:
-            self._params = self._initial
-            self.step = lambda: self._infer(self._params, self._inputs)
+            self._load_inference()
             return
+        trainable = getattr(job.twin, "trainable", lambda path: True)
+        self._trained = [path for path in self._initial if trainable(path)]
         self._state: dict[str, Any] = {}
         self._optimizer = optimizer_of(job.optimizer)
+        self._infer = jax.jit(self._inference)
         self._gradients = jax.jit(self._loss_and_gradients)
-        # Apple's jax-metal cannot donate (jax#20212).
-        donated = () if device.platform == "METAL" else (0,)
-        self._update = jax.jit(self._training, donate_argnums=donated)
+        self._update = jax.jit(self._training, donate_argnums=self._donated((0,)))
         self.step = self._train
         self.reset()
+
+    def _donated(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        """Arguments whose buffers results may take over. Apple's jax-metal cannot donate (jax#20212)."""
+        return () if self._device.platform == "METAL" else positions
+
+    def _load_inference(self) -> None:
+        twin = self._twin
+        self._params = tree_of(self._initial)
+        if hasattr(twin, "PARTS"):
+            self.parts = SimpleNamespace(**{name: self._part(name) for name in twin.PARTS})
+            self.step = lambda: twin.inference(self.parts, self._inputs, self._config)
+            return
+        self._infer = self._inference if getattr(twin, "COMPILES_ITSELF", False) else jax.jit(self._inference)
+        self.step = lambda: self._infer(self._params, self._inputs)
+
+    def _part(self, name: str) -> Callable[..., Any]:
+        """One of the twin's parts, compiled, with the parameters bound."""
+        function = getattr(self._twin, name)
+
+        def part(params: Any, *tensors: Any) -> Any:
+            return function(self._lower(params), *self._lower(tensors), config=self._config)
+
+        # The parameters come first in what is compiled.
+        donated = tuple(position + 1 for position in getattr(self._twin, "DONATED", {}).get(name, ()))
+        return partial(jax.jit(part, donate_argnums=self._donated(donated)), self._params)
 
     def _place(self, inputs: Arrays) -> dict[str, jax.Array]:
         """Floats in the stored dtype, indices as int32, on the device."""
@@ -116,32 +141,40 @@ class JaxProgram(Program):
     def _inference(self, params: Any, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return self._twin.inference(self._lower(params), self._lower(inputs), self._config)
 
-    def _loss(self, params: Any, inputs: dict[str, jax.Array], scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs = self._twin.training(self._lower(params), self._lower(inputs), self._config)
+    def _loss(self, trained: Flat, fixed: Flat, inputs: Inputs, scale: jax.Array) -> tuple[jax.Array, Any]:
+        """The scaled loss; the unscaled one and the new values of weights that are not trained."""
+        params = tree_of({**self._lower(trained), **fixed})
+        outputs = self._twin.training(params, self._lower(inputs), self._config)
         loss = self._twin.loss(cast(outputs, jnp.float32) if self._amp else outputs, inputs)
-        return loss * scale.astype(loss.dtype), loss
+        moved = {path: outputs.get(f"{STATE}{path}", value).astype(value.dtype) for path, value in fixed.items()}
+        return loss * scale.astype(loss.dtype), (loss, moved)
 
-    def _loss_and_gradients(self, params: Any, inputs: dict[str, jax.Array], scale: jax.Array) -> tuple[Any, Any]:
-        """The unscaled loss and the unscaled gradients, those in the dtype of the stored parameters."""
-        (_, loss), gradients = jax.value_and_grad(self._loss, has_aux=True)(params, inputs, scale)
+    def _loss_and_gradients(self, params: Flat, inputs: Inputs, scale: jax.Array) -> tuple[Any, Any, Any]:
+        """The unscaled loss, the unscaled gradients in the dtype of the stored parameters, and what else moved."""
+        trained = {path: params[path] for path in self._trained}
+        fixed = {path: value for path, value in params.items() if path not in trained}
+        (_, (loss, moved)), gradients = jax.value_and_grad(self._loss, has_aux=True)(trained, fixed, inputs, scale)
         if self._scaled:
             gradients = jax.tree.map(lambda gradient: gradient / scale, gradients)
-        return loss, gradients
+        return loss, gradients, moved
 
-    def _training(self, state: dict[str, Any], inputs: dict[str, jax.Array]) -> tuple[Any, jax.Array]:
+    def _training(self, state: dict[str, Any], inputs: Inputs) -> tuple[Any, jax.Array]:
         """One step. With loss scaling, a step whose gradients are not finite is skipped and the scale halved."""
-        loss, gradients = self._loss_and_gradients(state["params"], inputs, state["scale"])
-        updates, moments = self._optimizer.update(gradients, state["moments"], state["params"])
-        after = {"params": optax.apply_updates(state["params"], updates), "moments": moments}
+        loss, gradients, moved = self._loss_and_gradients(state["params"], inputs, state["scale"])
+        trained = {path: state["params"][path] for path in self._trained}
+        updates, moments = self._optimizer.update(gradients, state["moments"], trained)
+        after = {"trained": optax.apply_updates(trained, updates), "moments": moments}
         if not self._scaled:
-            return {**state, **after}, loss
+            return {**state, "params": {**after["trained"], **moved}, "moments": moments}, loss
         finite = jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]))
-        kept = jax.tree.map(partial(jnp.where, finite), after, {name: state[name] for name in after})
+        kept = jax.tree.map(partial(jnp.where, finite), after, {"trained": trained, "moments": state["moments"]})
         good = state["good"] + 1
         grown = jnp.where(good >= GROWTH_INTERVAL, state["scale"] * 2, state["scale"])
         scale = jnp.where(finite, grown, state["scale"] / 2)
         good = jnp.where(finite & (good < GROWTH_INTERVAL), good, 0)
-        return {**kept, "scale": scale, "good": good}, loss
+        # As torch and Keras do, a skipped step has moved BatchNorm's statistics all the same.
+        params = {**kept["trained"], **moved}
+        return {"params": params, "moments": kept["moments"], "scale": scale, "good": good}, loss
 
     def _train(self) -> jax.Array:
         # The loss is one output of the executable that also makes the new state: it is ready when all of them are.
@@ -153,7 +186,8 @@ class JaxProgram(Program):
             return
         params = jax.tree.map(jnp.copy, self._initial)  # a copy, for the step donates its state
         scale = jnp.asarray(LOSS_SCALE if self._scaled else 1.0, jnp.float32)
-        state = {"params": params, "moments": self._optimizer.init(params), "scale": scale, "good": jnp.int32(0)}
+        moments = self._optimizer.init({path: params[path] for path in self._trained})
+        state = {"params": params, "moments": moments, "scale": scale, "good": jnp.int32(0)}
         # Here, and not by a barrier: JAX can only wait for arrays that it is given.
         self._state = jax.block_until_ready(jax.device_put(state, self._device))
 
@@ -161,26 +195,48 @@ class JaxProgram(Program):
         self._inputs = self._place(inputs)
 
     def evaluate(self, inputs: Arrays) -> Arrays:
-        params = self._state["params"] if self.train else self._params
-        return {name: numpy_of(value) for name, value in self._infer(params, self._place(inputs)).items()}
+        if not self.train:
+            kept, self._inputs = self._inputs, self._place(inputs)
+            try:
+                outputs = self.step()
+            finally:
+                self._inputs = kept
+        else:
+            outputs = self._infer(tree_of(self._state["params"]), self._place(inputs))
+        return {name: numpy_of(value) for name, value in outputs.items()}
 
     def verify(self, inputs: Arrays) -> Arrays:
-        if not self.train:
-            return self.evaluate(inputs)
         kept, self._inputs = self._inputs, self._place(inputs)
         self.reset()
         try:
-            loss, gradients = self._gradients(self._initial, self._inputs, self._state["scale"])
-            found = {f"grad.{name}": numpy_of(value) for name, value in flat_of(gradients).items()}
-            losses = [numpy_of(self._train()) for _ in range(5)]
-            return {"loss": numpy_of(loss), **found, "losses": np.stack(losses)}
+            return self._verify_training() if self.train else self._verify_inference()
         finally:
             self._inputs = kept
             self.reset()
 
+    def _verify_inference(self) -> Arrays:
+        outputs = dict(self.step())
+        self._seen = next(iter(outputs.values())).dtype
+        if hasattr(self._twin, "verification"):
+            outputs |= self._twin.verification(self.parts or self._params, self._inputs, self._config)
+        return {name: numpy_of(value) for name, value in outputs.items()}
+
+    def _verify_training(self) -> Arrays:
+        params = self._initial
+        self._seen = next(iter(jax.eval_shape(self._outputs, params, self._inputs).values())).dtype
+        loss, gradients, _ = self._gradients(params, self._inputs, self._state["scale"])
+        found = {f"grad.{name}": numpy_of(value) for name, value in gradients.items()}
+        losses = [numpy_of(self._train()) for _ in range(5)]
+        after = self._state["params"]
+        state = {STATE + path: numpy_of(value) for path, value in after.items() if path not in gradients}
+        return {"loss": numpy_of(loss), **found, **state, "losses": np.stack(losses)}
+
+    def _outputs(self, params: Flat, inputs: Inputs) -> Any:
+        """What the twin gives for training, for its dtype."""
+        return self._twin.training(tree_of(self._lower(params)), self._lower(inputs), self._config)
+
     def output_dtype(self) -> str:
-        outputs = jax.eval_shape(self._inference, self._initial, self._inputs)
-        return str(next(iter(outputs.values())).dtype)
+        return str(self._seen)
 
 
 class Jax(Framework):

@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -45,10 +46,12 @@ def numpy_of(tensor: tf.Tensor) -> Any:
 def optimizer_of(options: Mapping[str, float | str]) -> keras.optimizers.Optimizer:
     """The Keras optimizer with the workload's hyper-parameters."""
     if options["name"] == "sgd":
-        return keras.optimizers.SGD(learning_rate=options["lr"], momentum=options["momentum"])
-    return keras.optimizers.Adam(
-        learning_rate=options["lr"], beta_1=options["beta1"], beta_2=options["beta2"], epsilon=options["eps"]
-    )
+        nesterov = bool(options.get("nesterov", False))
+        return keras.optimizers.SGD(learning_rate=options["lr"], momentum=options["momentum"], nesterov=nesterov)
+    moments = {"beta_1": options["beta1"], "beta_2": options["beta2"], "epsilon": options["eps"]}
+    if options["name"] == "adamw":
+        return keras.optimizers.AdamW(learning_rate=options["lr"], weight_decay=options["weight_decay"], **moments)
+    return keras.optimizers.Adam(learning_rate=options["lr"], **moments)
 
 
 class TensorFlowProgram(Program):
@@ -56,7 +59,7 @@ class TensorFlowProgram(Program):
     and XLA cannot fold them."""
 
     def __init__(self, device_type: str, job: Job) -> None:
-        self._device_type, self._twin = device_type, job.twin
+        self._device_type, self._twin, self._config, self._mode = device_type, job.twin, job.config, job.mode
         self._amp = job.precision.startswith("amp-")
         self._stored = tf.float32 if self._amp else tf.as_dtype(POLICIES[job.precision])
         self.train = job.optimizer is not None
@@ -68,10 +71,16 @@ class TensorFlowProgram(Program):
             keras.config.set_dtype_policy(before)
         self._load(job.weights)
         self._inputs = self._place(job.inputs)
-        self._infer = self._compiled(partial(job.twin.inference, self._model), job.mode)
-        self._gradients = self._compiled(self._loss_and_gradients, job.mode)
-        self._update = self._compiled(self._training, job.mode)
-        timed = self._update if self.train else self._infer
+        self._gradients = self._compiled(self._loss_and_gradients)
+        self._update = self._compiled(self._training)
+        if hasattr(job.twin, "PARTS"):
+            parts = {name: partial(getattr(job.twin, name), self._model) for name in job.twin.PARTS}
+            self.parts = SimpleNamespace(**{name: self._compiled(part) for name, part in parts.items()})
+            self._infer = lambda inputs: job.twin.inference(self.parts, inputs, job.config)
+        else:
+            whole = partial(job.twin.inference, self._model)
+            self._infer = whole if getattr(job.twin, "COMPILES_ITSELF", False) else self._compiled(whole)
+        timed: Callable[..., Any] = self._update if self.train else self._infer
         self.step = lambda: timed(self._inputs)
 
     def _build(self, config: Config, options: Mapping[str, float | str] | None, scaled: bool) -> None:
@@ -91,6 +100,16 @@ class TensorFlowProgram(Program):
 
     def _load(self, weights: Arrays) -> None:
         """Assign by Keras' own paths, ``mlp/fc1/kernel`` without the model's name; all of them, and none else."""
+        if hasattr(self._twin, "assign"):
+            self._twin.assign(self._model, weights)
+        else:
+            self._assign(weights)
+        if hasattr(self._twin, "loaded"):
+            self._twin.loaded(self._model)
+        # Only training changes them; a copy of a large model is dear.
+        self._initial = [tf.identity(variable.value) for variable in self._variables] if self.train else []
+
+    def _assign(self, weights: Arrays) -> None:
         prefix = f"{self._model.name}/"
         self._names = {variable.path: variable.path.removeprefix(prefix) for variable in self._model.variables}
         given = dict(self._twin.remap(name, value) for name, value in weights.items())
@@ -98,7 +117,6 @@ class TensorFlowProgram(Program):
             raise KeyError(f"twin and weights differ in {sorted(set(given) ^ set(self._names.values()))}")
         for variable in self._model.variables:
             variable.assign(given[self._names[variable.path]].astype(variable.dtype))
-        self._initial = [tf.identity(variable.value) for variable in self._variables]
 
     def _place(self, inputs: Arrays) -> dict[str, tf.Tensor]:
         """Floats in the stored dtype, indices as int32, on the device."""
@@ -107,14 +125,18 @@ class TensorFlowProgram(Program):
             for name, value in inputs.items()
         }
 
-    def _compiled(self, function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if self._mode == "eager":
+            return function
         # Explicit: Keras' "auto" may choose XLA, which Metal does not have (METAL.md, known traps).
-        return function if mode == "eager" else tf.function(function, jit_compile=mode == "xla", reduce_retracing=False)
+        return tf.function(function, jit_compile=self._mode == "xla", reduce_retracing=False)
 
     def _forward_and_loss(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         outputs = self._twin.training(self._model, inputs)
+        self._seen = next(iter(outputs.values())).dtype
         if self._amp:
-            outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+            floats = {name: value for name, value in outputs.items() if value.dtype.is_floating}
+            outputs = outputs | {name: tf.cast(value, tf.float32) for name, value in floats.items()}
         return self._twin.loss(outputs, inputs)
 
     def _tape(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -152,19 +174,31 @@ class TensorFlowProgram(Program):
         self.feed(inputs)
         self.reset()
         try:
-            if not self.train:
-                outputs = self.step()
-                self._check_placement(next(iter(outputs.values())))
-                return {name: numpy_of(value) for name, value in outputs.items()}
-            loss, gradients = self._gradients(self._inputs)
-            self._check_placement(gradients[0])
-            names = [self._names[variable.path] for variable in self._model.trainable_variables]
-            found = {f"grad.{name}": numpy_of(value) for name, value in zip(names, gradients, strict=True)}
-            losses = [numpy_of(self.step()) for _ in range(5)]
-            return {"loss": numpy_of(loss), **found, "losses": np.stack(losses)}
+            return self._verify_training() if self.train else self._verify_inference()
         finally:
             self._inputs = kept
             self.reset()
+
+    def _verify_inference(self) -> Arrays:
+        outputs = dict(self.step())
+        first = next(iter(outputs.values()))
+        self._check_placement(first)
+        self._seen = first.dtype
+        if hasattr(self._twin, "verification"):
+            outputs |= self._twin.verification(self.parts or self._model, self._inputs, self._config)
+        return {name: numpy_of(value) for name, value in outputs.items()}
+
+    def _verify_training(self) -> Arrays:
+        loss, gradients = self._gradients(self._inputs)
+        self._check_placement(gradients[0])
+        # The gradients' own forward pass has moved BatchNorm's statistics.
+        self.reset()
+        names = [self._names[variable.path] for variable in self._model.trainable_variables]
+        found = {f"grad.{name}": numpy_of(value) for name, value in zip(names, gradients, strict=True)}
+        losses = [numpy_of(self.step()) for _ in range(5)]
+        fixed = self._model.non_trainable_variables
+        state = {f"state.{self._names[variable.path]}": numpy_of(variable.value) for variable in fixed}
+        return {"loss": numpy_of(loss), **found, **state, "losses": np.stack(losses)}
 
     def _check_placement(self, tensor: tf.Tensor) -> None:
         """Soft placement silently runs an operator without a kernel on the CPU (METAL.md, rule 7)."""
@@ -172,8 +206,7 @@ class TensorFlowProgram(Program):
             raise Unsupported(f"the result of a step for {self._device_type} lies on {tensor.device}: it fell back")
 
     def output_dtype(self) -> str:
-        outputs = self._twin.inference(self._model, self._inputs)
-        return next(iter(outputs.values())).dtype.name
+        return str(self._seen.name)
 
 
 class TensorFlow(Framework):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,25 @@ def smallest(out: Any) -> torch.Tensor:
     return min((smallest(leaf) for leaf in leaves), key=torch.Tensor.numel)
 
 
+def optimizer_of(options: Mapping[str, float | str], parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The torch optimizer with the workload's hyper-parameters."""
+    lr = float(options["lr"])
+    if options["name"] == "sgd":
+        nesterov = bool(options.get("nesterov", False))
+        return torch.optim.SGD(parameters, lr=lr, momentum=float(options["momentum"]), nesterov=nesterov)
+    betas, eps = (float(options["beta1"]), float(options["beta2"])), float(options["eps"])
+    if options["name"] == "adamw":
+        decay = float(options["weight_decay"])
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, eps=eps, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
+
+
 class TorchProgram(Program):
     """One cell in PyTorch. ``forward`` is the twin's forward pass, with the loss in training, perhaps compiled."""
 
     def __init__(self, device: torch.device, job: Job, model: torch.nn.Module) -> None:
-        self._device, self._twin, self._precision = device, job.twin, job.precision
+        self._device, self._twin, self._config = device, job.twin, job.config
+        self._precision, self._mode = job.precision, job.mode
         self._dtype = DTYPES[job.precision]
         self._amp = job.precision.startswith("amp-")
         self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
@@ -54,11 +70,20 @@ class TorchProgram(Program):
         self._options = job.optimizer
         self._inputs = self._place(job.inputs)
         self.train = job.optimizer is not None
-        forward = self._forward_and_loss if self.train else job.twin.inference
-        self._forward: Callable[..., Any] = torch.compile(forward, dynamic=False) if job.mode == "compiled" else forward
+        self._forward = self._compiled(self._forward_and_loss if self.train else job.twin.inference)
+        if not self.train and hasattr(job.twin, "PARTS"):
+            self.parts = self._parts(self._compiled)
         self.step = self._train if self.train else self._infer
         self._model.train(self.train)
         self.reset()
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.compile(function, dynamic=False) if self._mode == "compiled" else function
+
+    def _parts(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> SimpleNamespace:
+        """The twin's parts with the model bound."""
+        twin = self._twin
+        return SimpleNamespace(**{name: partial(wrap(getattr(twin, name)), self._model) for name in twin.PARTS})
 
     def _place(self, inputs: Arrays) -> dict[str, torch.Tensor]:
         """Floats in the cell's dtype (fp32 under autocast), indices as int64."""
@@ -75,14 +100,28 @@ class TorchProgram(Program):
     def _forward_and_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         outputs = self._twin.training(model, inputs)
         if self._amp:
-            outputs = {name: value.float() for name, value in outputs.items()}
+            outputs = {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
         loss: torch.Tensor = self._twin.loss(outputs, inputs)
         return loss
 
     def _infer(self) -> dict[str, torch.Tensor]:
+        outputs: dict[str, torch.Tensor]
         with self._autocast():
-            outputs: dict[str, torch.Tensor] = self._forward(self._model, self._inputs)
+            if self.parts is None:
+                outputs = self._forward(self._model, self._inputs)
+            else:
+                outputs = self._twin.inference(self.parts, self._inputs, self._config)
         return outputs
+
+    def _verification(self) -> dict[str, torch.Tensor]:
+        """What the twin wants compared beside its outputs."""
+        if not hasattr(self._twin, "verification"):
+            return {}
+        with self._autocast():
+            more: dict[str, torch.Tensor] = self._twin.verification(
+                self.parts or self._model, self._inputs, self._config
+            )
+        return more
 
     def _train(self) -> torch.Tensor:
         self._optimizer.zero_grad(set_to_none=True)
@@ -109,16 +148,7 @@ class TorchProgram(Program):
         with torch.no_grad():
             for name, value in self._model.state_dict().items():
                 value.copy_(self._initial[name])
-        options = self._options
-        if options["name"] == "sgd":
-            self._optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self._model.parameters(), lr=float(options["lr"]), momentum=float(options["momentum"])
-            )
-        else:
-            betas = (float(options["beta1"]), float(options["beta2"]))
-            self._optimizer = torch.optim.Adam(
-                self._model.parameters(), lr=float(options["lr"]), betas=betas, eps=float(options["eps"])
-            )
+        self._optimizer = optimizer_of(self._options, self._model.parameters())
         scaled = self._precision == "amp-fp16"
         self._scaler = torch.amp.GradScaler(self._device.type, init_scale=LOSS_SCALE) if scaled else None
 
@@ -130,31 +160,46 @@ class TorchProgram(Program):
 
     def _plain(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The twin's inference, never compiled: held-out sets have other shapes than ``step``."""
+        twin = self._twin
         self._model.eval()
         with torch.inference_mode(), self._autocast():
-            outputs: dict[str, torch.Tensor] = self._twin.inference(self._model, inputs)
+            if hasattr(twin, "PARTS"):
+                outputs = twin.inference(self._parts(lambda function: function), inputs, self._config)
+            else:
+                outputs = twin.inference(self._model, inputs)
         self._model.train(self.train)
-        return outputs
+        named: dict[str, torch.Tensor] = outputs
+        return named
 
     def verify(self, inputs: Arrays) -> Arrays:
         kept, self._inputs = self._inputs, self._place(inputs)
         self.reset()
         try:
-            if not self.train:
-                with self.measuring():
-                    return {name: numpy_of(value) for name, value in self._infer().items()}
-            losses = [numpy_of(self._train())]
-            # GradScaler.step has unscaled them in place: these are the timed step's own gradients.
-            found = {f"grad.{name}": numpy_of(value.grad) for name, value in self._model.named_parameters()}
-            losses += [numpy_of(self._train()) for _ in range(4)]
-            return {"loss": losses[0], **found, "losses": np.stack(losses)}
+            return self._verify_training() if self.train else self._verify_inference()
         finally:
             self._inputs = kept
             self.reset()
 
+    def _verify_inference(self) -> Arrays:
+        with self.measuring():
+            outputs = self._infer()
+            self._seen = next(iter(outputs.values())).dtype
+            return {name: numpy_of(value) for name, value in (outputs | self._verification()).items()}
+
+    def _verify_training(self) -> Arrays:
+        with torch.no_grad(), self._autocast():
+            self._seen = next(iter(self._twin.training(self._model, self._inputs).values())).dtype
+        self.reset()
+        losses = [numpy_of(self._train())]
+        # GradScaler.step has unscaled them in place: these are the timed step's own gradients.
+        found = {f"grad.{name}": numpy_of(value.grad) for name, value in self._model.named_parameters()}
+        losses += [numpy_of(self._train()) for _ in range(4)]
+        buffers = {name: value for name, value in self._model.named_buffers() if value.is_floating_point()}
+        state = {f"state.{name}": numpy_of(value) for name, value in buffers.items()}
+        return {"loss": losses[0], **found, **state, "losses": np.stack(losses)}
+
     def output_dtype(self) -> str:
-        outputs = self._plain(self._inputs)
-        return str(next(iter(outputs.values())).dtype).removeprefix("torch.")
+        return str(self._seen).removeprefix("torch.")
 
 
 class Torch(Framework):
@@ -226,6 +271,9 @@ class Torch(Framework):
         model = job.twin.build(job.config)
         state = dict(job.twin.remap(name, value) for name, value in job.weights.items())
         model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
+        model.eval()
+        if hasattr(job.twin, "loaded"):
+            job.twin.loaded(model)
         return TorchProgram(self._device, job, model)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
