@@ -159,7 +159,10 @@ def interpreters(session: nox.Session, names: Sequence[str]) -> dict[str, Path]:
     has_uv, uv, _ = nox.virtualenv.find_uv()
     try:
         return {
-            name: environment(NOX_DIR / "environments" / name, EXTRAS[name], uv if has_uv else None) for name in names
+            name: environment(
+                NOX_DIR / "environments" / name, [*EXTRAS[name], *EXTRAS["media"]], uv if has_uv else None
+            )
+            for name in names
         }
     except SetupError as error:
         session.error(str(error))
@@ -167,7 +170,7 @@ def interpreters(session: nox.Session, names: Sequence[str]) -> dict[str, Path]:
 
 def install(session: nox.Session, *groups: str) -> None:
     """The harness with its analysis, and dependency groups."""
-    session.install("-e", ".[report]", *nox.project.dependency_groups(PYPROJECT, *groups))
+    session.install("-e", ".[report,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def run_bench(session: nox.Session, names: Sequence[str]) -> None:
