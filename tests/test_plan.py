@@ -44,6 +44,35 @@ def test_all_variants_and_modes() -> None:
     assert len(found) == 2 * 3 * 3
 
 
+def test_the_main_job_leaves_out_what_takes_minutes_unless_it_is_named() -> None:
+    found = [cell for cell in chosen(Selection()) if cell.workload != "mlp"]
+    assert {(c.workload, c.size) for c in found} == {("yolov5", "n"), ("whisper", "tiny")}
+    assert {cell.phase for cell in found} == {"inference", "pipeline"}
+    assert {cell.precision for cell in found if cell.phase == "pipeline"} == {"fp32"}
+    named = chosen(Selection(workloads=("yolov5",), phases=("training",)))
+    assert {cell.precision for cell in named} == {"fp32", "fp16", "bf16"}
+    by_precision = chosen(Selection(workloads=("yolov5",), precisions=("bf16",)))
+    assert {cell.phase for cell in by_precision} == {"inference", "pipeline"}
+    by_variant = chosen(
+        Selection(workloads=("whisper",), variants=("adamw",), precisions=("fp32",), phases=("training",))
+    )
+    assert {cell.phase for cell in by_variant} == {"training"}
+
+
+def test_a_variant_may_hold_a_number() -> None:
+    asked = Selection(workloads=("whisper:tiny",), variants=("tokens-64",), phases=("inference",), precisions=("fp32",))
+    assert {cell.variant for cell in chosen(asked)} == {"tokens-64"}
+    everything = chosen(replace(asked, variants=("all",)))
+    assert {cell.variant for cell in everything} == {"default", "encoder"}, "no number can be guessed"
+    both = chosen(replace(asked, variants=("all", "tokens-5")))
+    assert {cell.variant for cell in both} == {"default", "encoder", "tokens-5"}
+    for wrong in ("tokens-", "tokens-x", "tokens-N", "token-5", "tokens-5-5", "tokens--5"):
+        with pytest.raises(UsageError, match="unknown variant of whisper"):
+            chosen(replace(asked, variants=(wrong,)))
+    with pytest.raises(UsageError, match="445"):
+        chosen(replace(asked, variants=("tokens-446",)))
+
+
 def test_the_identity_of_a_cell_is_its_words_and_nothing_else() -> None:
     cell = chosen(DIGITS)[0]
     assert cell.id == cell.but().id

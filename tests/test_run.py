@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import labels, process, store, timing, workload
+from bench import labels, plan, process, store, timing, workload
 from bench.cell import Cell
 from bench.environments import FAKE_BEHAVIOURS
 from bench.frameworks import base, fake
@@ -126,7 +127,7 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
     real = timing.check_fence
 
     def trusting(*arguments: object) -> timing.FenceTest:
-        found = real(*arguments)  # type: ignore[arg-type]
+        found = real(*arguments)
         return timing.FenceTest("barrier", found.fenced_ns, found.host_read_ns)
 
     monkeypatch.setattr(timing, "check_fence", trusting)
@@ -295,6 +296,31 @@ def test_two_runs_at_once_in_one_results_folder_are_safe(tmp_path: Path) -> None
     runs = store.runs(tmp_path / "r")
     assert len(runs) == 2
     assert [len(records_of(run)) for run in runs] == [1, 1]
+
+
+def test_a_cell_that_tries_our_patience_is_not_repeated(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_processes(monkeypatch)
+    quick = plan.PROFILES["quick"]
+    words = ("run", *ONE_CELL, "--environment", "fake", "--bursts", "3", "--results")
+    for folder, patience_ns, expected in (("patient", None, 3), ("impatient", 0, 1)):
+        monkeypatch.setitem(plan.PROFILES, "quick", replace(quick, patience_ns=patience_ns))
+        assert cli(*words, folder)[0] == 0
+        assert len(records_of(only_run(tmp_path / folder))) == expected
+
+
+def test_slow_bursts_end_early_but_never_below_three(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_processes(monkeypatch)
+    quick = plan.PROFILES["quick"]
+    words = ("run", *ONE_CELL, "--environment", "fake", "--processes", "1", "--results")
+    # 50 ms a burst on the virtual clock.
+    for folder, bursts_ns, expected in (("long", 10**12, 10), ("short", 220_000_000, 5), ("none", 0, 3)):
+        monkeypatch.setitem(plan.PROFILES, "quick", replace(quick, bursts_ns=bursts_ns))
+        assert cli(*words, folder)[0] == 0
+        (record,) = records_of(only_run(tmp_path / folder))
+        assert record.measurement is not None
+        assert len(record.measurement.bursts.wall_ns) == expected
 
 
 def test_a_run_leaves_what_is_needed_to_judge_it(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

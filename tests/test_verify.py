@@ -93,6 +93,18 @@ def test_what_is_not_a_number_or_has_another_shape_has_no_error(
     assert re.search(words, judged.detail)
 
 
+def test_integers_are_names_and_judged_by_the_share_that_differs() -> None:
+    truth = {"tokens": np.array([[50258, 11, 12, 13]])}
+
+    def share(*tokens: int) -> float | None:
+        return verify.compare({"tokens": np.array([tokens])}, truth, lambda _: Tolerance(0.0, "exact")).error
+
+    assert share(50258, 11, 12, 13) == 0.0
+    assert share(50258, 11, 12, 14) == 0.25, "however near the number"
+    assert verify.compare({"tokens": np.array([[50257, 11, 12, 13]])}, truth, lambda _: Tolerance(0.5, "")).ok
+    assert not verify.compare({"tokens": np.array([[50257, 11, 12, 13]])}, truth, lambda _: Tolerance(0.0, "")).ok
+
+
 def test_missing_and_surplus_outputs_are_wrong_and_named() -> None:
     missing = verify.compare({"loss": np.array(2.0)}, REFERENCE, limits)
     assert not missing.ok
@@ -109,11 +121,12 @@ def test_nothing_is_right_against_a_reference_that_is_empty_or_spoilt() -> None:
         verify.compare(REFERENCE, {**REFERENCE, "loss": np.array(np.nan)}, limits)
 
 
-def test_only_gradients_are_remapped() -> None:
-    reference = {"loss": np.array(1.0), "grad.fc1.weight": np.arange(6.0).reshape(3, 2)}
+def test_only_what_belongs_to_a_weight_is_remapped() -> None:
+    matrix = np.arange(6.0).reshape(3, 2)
+    reference = {"loss": np.array(1.0), "grad.fc1.weight": matrix, "state.bn.weight": matrix, "head.weight": matrix}
     mapped = verify.remap_reference(reference, lambda key, value: (key.replace(".weight", "/kernel"), value.T))
-    assert list(mapped) == ["loss", "grad.fc1/kernel"]
-    assert mapped["grad.fc1/kernel"].shape == (2, 3)
+    assert list(mapped) == ["loss", "grad.fc1/kernel", "state.bn/kernel", "head.weight"]
+    assert [mapped[name].shape for name in mapped] == [(), (2, 3), (2, 3), (3, 2)]
 
 
 # --- given tensors ---------------------------------------------------------------------------------------------------
@@ -153,6 +166,14 @@ def test_weights_are_read_in_the_order_of_the_spec_as_float32(tmp_path: Path) ->
     assert all(value.dtype == np.float32 for value in loaded.values())
     assert np.array_equal(loaded["fc1.weight"], given["fc1.weight"])
     assert np.array_equal(loaded["fc1.bias"], [1, 2, 3])
+
+
+def test_what_a_workload_ignores_may_be_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({**weights(), "bn.num_batches_tracked": np.array(7)}, path)
+    assert set(verify.load_weights(path, SHAPES, lambda key: key.endswith("_tracked"))) == set(SHAPES)
+    with pytest.raises(TensorError, match=r"surplus 'bn\.num_batches_tracked'"):
+        verify.load_weights(path, SHAPES)
 
 
 @pytest.mark.parametrize(
