@@ -339,10 +339,12 @@ def _folders(results: Path, runs: Sequence[str] | None) -> list[Path]:
 
 
 def _show(summaries: list[CellSummary], problems: Sequence[str], baseline: str) -> None:
-    from bench.report.terminal import terminal_table
+    from bench.report.terminal import stages_table, terminal_table
 
     console.print()
     console.print(terminal_table(summaries, baseline, console.width))
+    if (stages := stages_table(summaries)) is not None:
+        console.print(stages)
     _warn(problems)
 
 

@@ -12,6 +12,7 @@ from bench.cell import Cell
 from bench.errors import UsageError, unknown
 from bench.labels import plausible
 from bench.record import Measured, Record, Wrong
+from bench.report.stages import further_rates
 from bench.summary import CellSummary, summarise
 
 
@@ -145,4 +146,11 @@ def _row(summary: CellSummary) -> dict[str, Any]:
         "error": summary.error,
         "limit": summary.limit,
         "effective_precision": summary.effective_precision,
+        "peak_rss_bytes": summary.peak_rss_bytes,
+        "layout": summary.layout,
+        "answer": summary.answer,
+        # One column per further unit and per stage that any cell of the file has.
+        **{f"{unit.replace(' ', '_')}_per_s": rate.estimate for unit, rate in further_rates(summary)},
+        **{f"stage_{name}_s": part.seconds for name, part in summary.parts.items()},
+        **{f"stage_{name}_calls": part.calls for name, part in summary.parts.items()},
     }

@@ -18,6 +18,19 @@ TAGS = {Measured: "measured", Unsupported: "unsupported", Wrong: "wrong", Failed
 
 
 @dataclass(frozen=True)
+class Part:
+    """One named stage of an iteration: how long a call of it takes, and how many calls an iteration makes."""
+
+    seconds: float
+    calls: int
+
+    @property
+    def total_s(self) -> float:
+        """Its time within one iteration."""
+        return self.seconds * self.calls
+
+
+@dataclass(frozen=True)
 class ProcessSample:
     """One record reduced to what statistics need; about 0.5 KB, so that 100,000 fit in memory.
 
@@ -53,7 +66,9 @@ class CellSummary:
     ``outcome``: ``wrong`` if any process was wrong (then no speed at all), else ``measured`` if any was measured
     plausibly, else ``implausible`` if any was measured, else the commonest failure. ``processes`` counts the samples in
     the estimate, ``attempted`` all records. ``latency_s`` is (p50, p90, p99), each the median over processes.
-    ``stages_s`` is the median by stage. ``labels`` counts records by label.
+    ``stages_s`` is the median by stage of start-up. ``labels`` counts records by label. ``parts`` are the stages of an
+    iteration, fenced apart (their sum is more than an iteration takes where stages overlap), ``items`` every unit and
+    its count per iteration, the headline first; ``peak_rss_bytes`` the median over processes.
     """
 
     cell: Cell
@@ -74,6 +89,11 @@ class CellSummary:
     rates: tuple[float, ...] = ()
     log_tail: str = ""
     fingerprint: Fingerprint | None = field(default=None, compare=False)
+    items: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    peak_rss_bytes: int | None = None
+    layout: str | None = None
+    answer: str | None = None
 
 
 def process_sample(record: Record) -> ProcessSample:
@@ -143,6 +163,13 @@ def _latency(latency_ns: Sequence[int]) -> tuple[float, float, float] | None:
     return p50 / 1e9, p90 / 1e9, p99 / 1e9
 
 
+def parts_of(stages_ns: Mapping[str, Sequence[int]]) -> dict[str, Part]:
+    """The stages of one process's iterations. The rarest stage is one call an iteration: others are counted by it."""
+    timed = {name: taken for name, taken in stages_ns.items() if taken and min(taken) >= 0}
+    iterations = min(map(len, timed.values()), default=1)
+    return {name: Part(statistics.median(taken) / 1e9, round(len(taken) / iterations)) for name, taken in timed.items()}
+
+
 def _error_and_limit(record: Record) -> tuple[float | None, float | None]:
     """Error against the reference and its limit: of the failed check where there is one, else of the verification."""
     if isinstance(record.outcome, Wrong):
@@ -178,6 +205,11 @@ class _Gathered:
         self.effective_precision: str | None = None
         self.fingerprint: Fingerprint | None = None
         self.any_measured = False
+        self.items: dict[str, float] = {}
+        self.parts: dict[str, list[Part]] = {}
+        self.peaks_bytes: list[int] = []
+        self.layout: str | None = None
+        self.answer: str | None = None
 
     def add(self, record: Record, sample: ProcessSample) -> None:
         """Take over what the summary needs of one record."""
@@ -189,6 +221,8 @@ class _Gathered:
         self.labels.update(sample.labels)
         for stage, seconds in sample.stages_s.items():
             self.stages_s.setdefault(stage, []).append(seconds)
+        self.layout = self.layout or record.layout
+        self.answer = self.answer or record.answer
         self._add_check(record, sample)
         if sample.outcome == "measured":
             self._add_measured(record, sample)
@@ -209,8 +243,14 @@ class _Gathered:
         if not self.any_measured:
             self.fingerprint = record.fingerprint
         self.any_measured = True
-        if record.measurement is not None:
-            self.item = self.item or record.measurement.item
+        measurement = record.measurement
+        if measurement is not None:
+            self.item = self.item or measurement.item
+            self.items = self.items or dict(measurement.items)
+            for name, part in parts_of(measurement.stages_ns).items():
+                self.parts.setdefault(name, []).append(part)
+            if measurement.peak_rss_bytes is not None:
+                self.peaks_bytes.append(measurement.peak_rss_bytes)
         if not sample.plausible:
             self.implausible.update(label for label in sample.labels if not plausible([label]))
         elif sample.rate is not None:
@@ -254,4 +294,13 @@ class _Gathered:
             rates=rates,
             log_tail=log_tail,
             fingerprint=self.fingerprint,
+            items=self.items,
+            parts={name: _median_part(parts) for name, parts in self.parts.items()} if measured else {},
+            peak_rss_bytes=round(statistics.median(self.peaks_bytes)) if self.peaks_bytes else None,
+            layout=self.layout,
+            answer=self.answer,
         )
+
+
+def _median_part(parts: Sequence[Part]) -> Part:
+    return Part(statistics.median(part.seconds for part in parts), round(statistics.median(p.calls for p in parts)))

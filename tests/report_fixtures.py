@@ -14,7 +14,7 @@ import numpy as np
 from bench.cell import Cell
 from bench.record import Fingerprint
 from bench.report import ReportMeta, write_report
-from bench.summary import CellSummary, Interval
+from bench.summary import CellSummary, Interval, Part
 from bench.verdict import Comparison, Verdict
 
 META = ReportMeta(
@@ -144,6 +144,34 @@ def _with_failures(found: list[CellSummary]) -> list[CellSummary]:
     return [*changed.values(), *(without_speed(one, "unsupported", reason) for one in jax_eager)]
 
 
+#: Seconds of each stage of an imagined iteration, and how often it runs.
+STAGES = {
+    "yolov5": {"preprocess": (0.004, 1), "transfer": (0.0006, 1), "model": (0.118, 1), "fetch": (0.0009, 1),
+               "postprocess": (0.0021, 1)},
+    "whisper": {"encode": (0.196, 1), "first": (0.031, 1), "next": (0.0094, 31)},
+}  # fmt: skip
+
+
+def pipelines() -> list[CellSummary]:
+    """Cells whose iterations have stages, further units, a layout and an answer; their peaks are made up, too."""
+    found = []
+    for index, (environment, gain) in enumerate(SPEED.items()):
+        image = Cell("yolov5", "s", "pipeline", "default", 1, environment, "cpu", "fp32", MODES[environment][0])
+        speech = image.but(workload="whisper", size="tiny", phase="inference")
+        seen = measured(image, 7.9 * gain)
+        heard = measured(speech, 59.0 * gain)
+        found += [
+            replace(seen, item="images", items={"images": 1.0}, layout="NCHW" if index == 0 else "NHWC",
+                    answer="2 objects: person 0.91, <b>tie</b> 0.44", peak_rss_bytes=412_000_000 + index),
+            replace(heard, item="audio s", items={"audio s": 30.0, "tokens": 32.0}, peak_rss_bytes=3_140_000_000),
+        ]  # fmt: skip
+    return [
+        replace(one, parts={name: Part(s / SPEED[one.cell.environment], n) for name, (s, n) in stages.items()})
+        for one in found
+        if (stages := STAGES[one.cell.workload])
+    ]
+
+
 def many(count: int) -> list[CellSummary]:
     """``count`` measured cells of a few works."""
     environments = [f"env{i}" for i in range(25)]
@@ -177,6 +205,7 @@ if __name__ == "__main__":  # python -m tests.report_fixtures FOLDER: pages to l
     folder = Path(sys.argv[1])
     write_report(grid(), comparisons(), META, folder / "cpu.html")
     write_report(grid(synthetic_gpu=True), comparisons(), META, folder / "gpu.html")
+    write_report([*grid()[:12], *pipelines()], comparisons(), META, folder / "pipelines.html")
     write_report(many(500), [], META, folder / "many.html")
     write_report([measured(cell(), 1000.0, processes=1)], [], META, folder / "single.html")
     write_report([without_speed(cell(), "failed", "open: ImportError: no torch")], [], META, folder / "none.html")

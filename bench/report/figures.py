@@ -53,6 +53,8 @@ class Line:
     text: str = ""
     series: int = 0
     marks: tuple[float, ...] = ()
+    #: (colour number, value) of each piece of a stacked bar.
+    pieces: tuple[tuple[int, float], ...] = ()
 
 
 def speed_ups(lines: Sequence[Line], alt: str) -> str:
@@ -101,6 +103,28 @@ def latencies(lines: Sequence[Line], alt: str) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain_duration(value)))
         axes.set_xlabel("latency of one iteration (log scale):  ● p50   | p90   ○ p99")
+        return _svg(figure, alt)
+
+
+def shares(lines: Sequence[Line], alt: str) -> str:
+    """A bar of full width per line, divided as its ``pieces`` divide their sum."""
+    with mpl.rc_context(SETTINGS):
+        figure, axes = _canvas(len(lines))
+        for y, line in enumerate(lines):
+            total = sum(value for _, value in line.pieces)
+            if not total:
+                _heading(axes, y, line.label)
+                continue
+            _words(axes, y, line)
+            left = 0.0
+            for series, value in line.pieces:
+                width = 100 * value / total
+                axes.barh(y, width, left=left, height=0.62, color=SERIES[series % len(SERIES)], linewidth=0)
+                left += width
+        axes.set_xlim(0, 100)
+        axes.xaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+        axes.set_xlabel("share of the iteration's stages; at the right their sum")
         return _svg(figure, alt)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.report import ReportMeta, headline, sections
+from bench.report import ReportMeta, headline, sections, stages
 from bench.report.facts import accelerations, count, unspeakable
 from bench.summary import CellSummary
 
@@ -29,7 +29,11 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     if meta.skipped_lines:
         tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
-    tables = ["\n".join(_table(table)) for table in sections.grid(summaries, meta.baseline)]
+    split = {table.label: table for table in stages.stages_tables(summaries)}
+    tables = [
+        "\n".join([*_table(table), *_stages(split.get(table.label))])
+        for table in sections.grid(summaries, meta.baseline)
+    ]
     room = MAX_CHARACTERS - len("\n".join(head + tail)) - 200
     kept = 0
     while kept < len(tables) and room >= len(tables[kept]) + 1:
@@ -60,6 +64,16 @@ def _table(table: sections.WorkTable) -> list[str]:
         name = plain(f"{row.environment}/{row.device} {row.mode}")
         lines.append(f"| {name} | " + " | ".join(map(_square, row.squares)) + " |")
     return [*lines, ""]
+
+
+def _stages(table: stages.StagesTable | None) -> list[str]:
+    if table is None:
+        return []
+    lines = ["<details><summary>Where the time goes</summary>", ""]
+    lines.append("| cell | " + " | ".join(map(plain, table.names)) + " | sum |")
+    lines.append("|---|" + "---:|" * (len(table.names) + 1))
+    lines += [f"| {plain(row.cell)} | {' | '.join(row.times)} | {row.total} |" for row in table.rows]
+    return [*lines, "", "</details>", ""]
 
 
 def _square(square: sections.Square) -> str:

@@ -128,6 +128,13 @@ def duration(seconds: float | None) -> str:
     return f"{significant(seconds / scale.size, 3)} {scale.prefix}"
 
 
+def memory(size_bytes: int | None) -> str:
+    """``412 MB``, ``3.1 GB`` (powers of ten); ``unknown`` for None."""
+    if size_bytes is None:
+        return "unknown"
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+
+
 def error(value: float | None) -> str:
     """A relative error: ``3.1e-07``; ``not a number`` for None."""
     if value is None:

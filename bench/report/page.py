@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, headline, machines, pictures, sections
+from bench.report import ReportMeta, headline, machines, pictures, sections, stages
 from bench.report.facts import (
     accelerations,
     command_for,
@@ -42,7 +42,8 @@ NOT_TIMED = (
     "they stand apart under Start-up.",
     "Verification: it runs before any timing, and a cell that fails it is not timed for the report.",
     "Putting weights and optimizer state back between bursts of training.",
-    "Memory, energy and profiling: they are separate passes and never share a process with timings.",
+    "The stages of an iteration: each has a fence of its own, in passes apart from the bursts.",
+    "Energy and profiling: they are separate passes and never share a process with timings.",
 )
 
 
@@ -83,6 +84,8 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
             for table, (_, latencies) in zip(tables, drawn, strict=True)
             if (timed := sections.latency_table(table.label, table.members)) is not None
         ],
+        "stages_of": _stages(summaries),
+        "details": stages.detail_tables(summaries),
         "parity": sections.parity(summaries),
         "stages": [label for _, label in sections.START_UP],
         "start_up": sections.start_up(summaries),
@@ -148,6 +151,14 @@ def _comparison(one: Comparison, summaries: Sequence[CellSummary]) -> dict[str, 
 
 def _drawn(table: sections.WorkTable, series: dict[str, int]) -> tuple[Any, Any]:
     return pictures.speed_ups(table, series), pictures.latencies(table, series)
+
+
+def _stages(summaries: Sequence[CellSummary]) -> list[tuple[Any, Any, list[tuple[int, str]]]]:
+    """(table, picture or None beyond the cap, (colour, stage) of its legend) of each work that has stages."""
+    tables = stages.stages_tables(summaries)
+    drawn = [pictures.stages(table) if index < pictures.MAX_WORKS else None for index, table in enumerate(tables)]
+    legends = [[(stages.colour(name, table.names), name) for name in table.names] for table in tables]
+    return list(zip(tables, drawn, legends, strict=True))
 
 
 def _works_cut(total: int) -> str:

@@ -11,6 +11,7 @@ from bench.report.facts import against, latency, precision_order, where
 from bench.report.figures import Line
 from bench.report.numbers import significant, time_scale
 from bench.report.sections import WorkTable, ratio_text, shorten
+from bench.report.stages import StagesTable, colour
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def latencies(table: WorkTable, series: dict[str, int]) -> Picture | None:
                 lines.append(Line(_place(one), text=words, series=series[one.cell.environment], marks=found))
     alt = f"Latency p50, p90 and p99 on {table.label}, {len(kept)} cells; the table below has the numbers"
     return Picture(figures.latencies(lines, alt), _cut(len(kept), len(timed)))
+
+
+def stages(table: StagesTable) -> Picture:
+    """Where the time of each cell of one work goes, grouped by precision."""
+    kept = table.rows[:MAX_LINES]
+    lines: list[Line] = []
+    for precision in sorted({row.member.cell.precision for row in kept}, key=precision_order):
+        lines.append(Line(precision))
+        for row in kept:
+            if row.member.cell.precision == precision:
+                pieces = tuple((colour(name, table.names), part.total_s) for name, part in row.member.parts.items())
+                lines.append(Line(_place(row.member), text=row.total, pieces=pieces))
+    alt = f"Shares of the stages on {table.label}, {len(kept)} cells; the table below has the numbers"
+    return Picture(figures.shares(lines, alt), _cut(len(kept), len(table.rows)))
 
 
 def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Picture | None:

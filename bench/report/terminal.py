@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bench.report import numbers
 from bench.report.facts import against, by_work, find_baselines, latency, outcome_word, speed, where, work_label
+from bench.report.stages import rates_text, stages_tables
 from bench.summary import CellSummary
 
 STYLES = {"measured": "green", "wrong": "bold red", "implausible": "magenta", "unsupported": "dim"}
@@ -20,7 +21,7 @@ REASON_WIDTH = 160
 
 #: From this width on a cell has one line; on a narrower terminal its figures stand below each other.
 WIDE = 150
-FIGURES = ("throughput", "p50 / p90 / p99", "vs baseline", "error (limit)")
+FIGURES = ("throughput", "p50 / p90 / p99", "vs baseline", "error (limit)", "peak memory")
 
 
 def terminal_table(summaries: Sequence[CellSummary], baseline: str = "", width: int = WIDE) -> Table:
@@ -46,6 +47,24 @@ def terminal_table(summaries: Sequence[CellSummary], baseline: str = "", width: 
     return table
 
 
+def stages_table(summaries: Sequence[CellSummary]) -> Table | None:
+    """Where the time goes, a line per cell; None where no cell has stages."""
+    works = stages_tables(summaries)
+    if not works:
+        return None
+    table = Table(title="Where the time goes: stages of one iteration", title_justify="left", expand=False)
+    table.add_column("cell", overflow="fold")
+    table.add_column("stages, each with a fence", overflow="fold")
+    table.add_column("sum", justify="right", no_wrap=True)
+    for work in works:
+        table.add_section()
+        table.add_row(Text(work.label, style="bold"), "", "")
+        for row in work.rows:
+            told = (f"{name} {time}" for name, time in zip(work.names, row.times, strict=True) if time != "–")
+            table.add_row(Text(f"  {row.cell}"), Text(", ".join(told)), Text(row.total))
+    return table
+
+
 def _stacked(row: list[Text]) -> list[Text]:
     """The same row with its figures below each other; those that are not there are left out."""
     where_it_ran, *figures, outcome = row
@@ -66,12 +85,14 @@ def _row(summary: CellSummary, baseline: CellSummary | None) -> list[Text]:
     outcome = Text(outcome_word(summary.outcome), style=style)
     if reason and summary.outcome != "measured":
         outcome.append(f": {reason}", style="default")
+    speeds = "–" if rate is None else f"{numbers.rate(rate)} {summary.item}/s {numbers.spread(rate)}"
     return [
         Text(f"  {where(summary.cell)}"),
-        Text("–" if rate is None else f"{numbers.rate(rate)} {summary.item}/s {numbers.spread(rate)}"),
+        Text("\n".join(filter(None, (speeds, rates_text(summary))))),
         Text(_latency(summary)),
         Text(_against(summary, baseline)),
         Text(_error(summary)),
+        Text("–" if summary.peak_rss_bytes is None else numbers.memory(summary.peak_rss_bytes)),
         outcome,
     ]
 
