@@ -61,9 +61,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in dropped]
 
 
+def variable_of(environment: str) -> str:
+    """What names the interpreter of ``environment``."""
+    return f"TWINBENCH_PYTHON_{environment.upper().replace('-', '_')}"
+
+
 def interpreter_of(environment: str) -> Path:
     """The interpreter given for ``environment``; the test fails when there is none."""
-    variable = f"TWINBENCH_PYTHON_{environment.upper().replace('-', '_')}"
+    variable = variable_of(environment)
     path = os.environ.get(variable)
     if not path or not Path(path).is_file():
         pytest.fail(
@@ -75,9 +80,10 @@ def interpreter_of(environment: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def interpreters() -> dict[str, Path]:
-    """Environment -> interpreter, for every default environment."""
-    return {name: interpreter_of(name) for name in environments.names()}
+def interpreters(pytestconfig: pytest.Config) -> dict[str, Path]:
+    """Environment -> interpreter, for every environment that this run covers, and others whose interpreter is given."""
+    needed = [name for name in environments.names() if name in chosen(pytestconfig) or variable_of(name) in os.environ]
+    return {name: interpreter_of(name) for name in needed}
 
 
 @pytest.fixture
