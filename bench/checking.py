@@ -35,6 +35,7 @@ class Check:
     effective_precision: str | None = None
     accuracy: float | None = None
     losses: Sequence[float] = ()
+    answer: str | None = None
 
 
 def check(setup: Setup, dump: Path | None, converge: bool, console: Console) -> list[Check]:
@@ -123,6 +124,7 @@ def _made(cell: Cell, outcome: str, detail: str, facts: dict[str, Any], fitted: 
         effective_precision=effective.get("label"),
         accuracy=fitted.get("accuracy"),
         losses=fitted.get("losses", ()),
+        answer=facts.get("answer"),
     )
 
 
@@ -138,3 +140,8 @@ def table(checks: Sequence[Check]) -> Table:
         row = (found.cell.label, outcome, error, found.effective_precision or "", found.producer or "", accuracy)
         made.add_row(*map(Text, row))
     return made
+
+
+def answers(checks: Sequence[Check]) -> list[Text]:
+    """What each pipeline found, a line each, for a terminal."""
+    return [Text(f"{found.cell.label}: {found.answer}") for found in checks if found.answer]

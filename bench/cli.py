@@ -202,6 +202,8 @@ def verify(
     setup = options.setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
     checks = checking.check(setup, dump, converge, console)
     console.print(checking.table(checks))
+    for line in checking.answers(checks):
+        console.print(line)
     if not any(check.outcome == "right" for check in checks):
         raise typer.Exit(SOME_FAILED if any(check.outcome != "unsupported" for check in checks) else NOTHING_MEASURED)
     raise typer.Exit(SOME_FAILED if any(check.outcome not in ("right", "unsupported") for check in checks) else 0)
