@@ -17,7 +17,7 @@ STEPS = 256
 def seeded_targets(batch: int, count: int, classes: int, seed: int) -> Targets:
     """float32 (batch, count, 5): class, then centre x, y, width and height as shares of the image.
 
-    Sizes are spread evenly over their logarithm from 1/40 to most of the image, so that every head has matches. Of each
+    Sizes are spread evenly over their logarithm from 3 % to 75 % of the image, so that every head has matches. Of each
     image the last rows, up to a third of them, are padding (-1), and the second box repeats the first with another
     class: two targets then want the same cell.
     """
@@ -25,8 +25,10 @@ def seeded_targets(batch: int, count: int, classes: int, seed: int) -> Targets:
     draws = random.random_sample((batch, count, 5))
     targets = np.empty((batch, count, 5))
     targets[..., 0] = np.floor(draws[..., 0] * classes)
-    targets[..., 3:] = snapped(0.025 * 36.0 ** draws[..., 3:])
-    # The centre lies so that the whole box is inside the image.
+    side, aspect = 0.03 * 25.0 ** draws[..., 3], 4.0 ** (draws[..., 4] - 0.5)  # width : height from 1:4 to 4:1
+    sizes = np.stack((side * aspect, side / aspect), -1)
+    targets[..., 3:] = snapped(np.minimum(sizes, 0.95))
+    # The centre lies so that the whole box is inside the image (but for the rounding).
     targets[..., 1:3] = snapped(targets[..., 3:] / 2 + draws[..., 1:3] * (1 - targets[..., 3:]))
     if count > 1:
         targets[:, 1, 0] = (targets[:, 0, 0] + 1) % classes
