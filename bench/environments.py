@@ -61,12 +61,21 @@ def _fake(name: str, summary: str) -> Environment:
     return Environment(name, "fake", ("cpu", "cuda"), summary, "bench", hidden=True)
 
 
+def _peer(name: str, framework: str, summary: str, probe_module: str) -> Environment:
+    """Another library's models, to compare ours with; see benchmarks/peers/."""
+    return Environment(name, framework, ("cpu",), summary, probe_module, hidden=True, twins="benchmarks.peers")
+
+
 ENVIRONMENTS: Mapping[str, Environment] = {
     environment.name: environment
     for environment in (
         Environment("torch", "torch", ("cpu", "metal", "cuda"), "PyTorch; MPS is built in", "torch"),
         Environment("tensorflow", "tensorflow", ("cpu", "cuda"), "TensorFlow without a plugin", "tensorflow"),
         Environment("jax", "jax", ("cpu", "cuda"), "JAX without a plugin", "jax"),
+        _peer("peer-yolov5", "torch", "yolov5 7.0.14", "yolov5"),
+        _peer("peer-openai-whisper", "torch", "openai-whisper 20250625", "whisper"),
+        _peer("peer-transformers-tensorflow", "tensorflow", "transformers' TensorFlow models", "transformers"),
+        _peer("peer-transformers-jax", "jax", "transformers' Flax models", "transformers"),
         _fake("fake", "scripted framework that behaves well"),
         *(_fake(f"fake-{behaviour}", f"scripted framework: {behaviour}") for behaviour in FAKE_BEHAVIOURS),
     )

@@ -2,7 +2,7 @@
 
 The interpreter belongs to a framework's environment and runs without user site and script folder (``-s -P``; ``-I``
 would also ignore PYTHONHASHSEED). Putting the parent's whole ``site-packages`` on its path would mix two environments,
-so only our two packages are added, by a finder of their own.
+so only our own packages are added (``benchmarks`` for other libraries' models), by a finder of their own.
 
 usage: python -s -P launch.py CHANNEL_FD LIFELINE_FD
 """
@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OURS = ("bench", "workloads")
+OURS = ("bench", "workloads", "benchmarks")
 
 
 class OurPackages:
@@ -25,7 +25,7 @@ class OurPackages:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Find ``bench`` and ``workloads`` in ROOT; everything below them is found through their own paths."""
+        """Find ``OURS`` in ROOT; everything below them is found through their own paths."""
         return PathFinder.find_spec(name, [ROOT]) if name in OURS else None
 
 

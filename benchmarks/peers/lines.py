@@ -1,0 +1,67 @@
+"""What is compared with what: a table of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.cell import Cell
+
+
+@dataclass(frozen=True)
+class Line:
+    """One piece of work in one framework, every form of it on both sides: (variant, mode). The fastest two meet."""
+
+    name: str
+    workload: str
+    size: str
+    batch: int
+    framework: str
+    peer: str
+    peer_forms: tuple[tuple[str, str], ...]
+    our_forms: tuple[tuple[str, str], ...]
+
+    def peers(self) -> tuple[Cell, ...]:
+        """The other library's candidates."""
+        return tuple(self._cell(self.peer, *form) for form in self.peer_forms)
+
+    def ours(self) -> tuple[Cell, ...]:
+        """Our candidates."""
+        return tuple(self._cell(self.framework, *form) for form in self.our_forms)
+
+    def _cell(self, environment: str, variant: str, mode: str) -> Cell:
+        return Cell(self.workload, self.size, "inference", variant, self.batch, environment, "cpu", "fp32", mode)
+
+
+_LAYOUTS = (("default", "eager"), ("channels-last", "eager"), ("default", "compiled"))
+#: Upstream's eager (BatchNorm apart), fused, fused channels-last and compiled.
+_YOLO = (("unfused", "eager"), *_LAYOUTS)
+
+
+def _whisper(framework: str, peer: str, variant: str, modes: tuple[str, ...], ours: tuple[str, ...]) -> Line:
+    what = "encoder" if variant == "encoder" else "encode-32"
+    forms, our_forms = (tuple((variant, mode) for mode in side) for side in (modes, ours))
+    return Line(f"whisper-tiny-{what}-{framework}", "whisper", "tiny", 1, framework, peer, forms, our_forms)
+
+
+_TF, _JAX = "peer-transformers-tensorflow", "peer-transformers-jax"
+
+#: The speed table of issue 3. openai-whisper's decoding keeps its cache in hooks, which torch.compile cannot take.
+LINES: tuple[Line, ...] = (
+    Line("yolov5s-b1-torch", "yolov5", "s", 1, "torch", "peer-yolov5", _YOLO, _LAYOUTS),
+    Line("yolov5s-b8-torch", "yolov5", "s", 8, "torch", "peer-yolov5", _YOLO, _LAYOUTS),
+    _whisper("torch", "peer-openai-whisper", "encoder", ("eager", "compiled"), ("eager", "compiled")),
+    _whisper("torch", "peer-openai-whisper", "default", ("eager",), ("eager", "compiled")),
+    _whisper("tensorflow", _TF, "encoder", ("compiled", "xla"), ("compiled", "xla")),
+    _whisper("tensorflow", _TF, "default", ("compiled", "xla"), ("compiled", "xla")),
+    _whisper("jax", _JAX, "encoder", ("compiled",), ("compiled",)),
+    _whisper("jax", _JAX, "default", ("compiled",), ("compiled",)),
+)
+
+#: What each environment of a peer is asked before anything is timed: are its outputs ours?
+PARITY: Mapping[str, str] = {
+    "peer-yolov5": "benchmarks.peers.yolov5.parity",
+    "peer-openai-whisper": "benchmarks.peers.whisper.parity",
+    _TF: "benchmarks.peers.whisper.parity",
+    _JAX: "benchmarks.peers.whisper.parity",
+}
