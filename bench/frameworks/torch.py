@@ -195,7 +195,8 @@ class TorchProgram(Program):
         found = {f"grad.{name}": numpy_of(value.grad) for name, value in self._model.named_parameters()}
         losses += [numpy_of(self._train()) for _ in range(4)]
         buffers = {name: value for name, value in self._model.named_buffers() if value.is_floating_point()}
-        state = {f"state.{name}": numpy_of(value) for name, value in buffers.items()}
+        # Copies: NumPy would share the memory of the buffers, which the reset is about to write.
+        state = {f"state.{name}": numpy_of(value.clone()) for name, value in buffers.items()}
         return {"loss": losses[0], **found, **state, "losses": np.stack(losses)}
 
     def output_dtype(self) -> str:
