@@ -132,7 +132,7 @@ class YOLOv5(Workload):
             raise TensorError(f"'images' holds {outside[0]:g}, wanted 0 to 1 (RGB, divided by 255)")
 
     def reference(self, config: Config, phase: str, variant: str, weights_: Arrays, inputs: Arrays) -> Arrays:
-        """``head.0`` to ``head.2`` and ``predictions`` in float64, BatchNorm never folded; ``pipeline`` also ``images``.
+        """``head.0`` to ``head.2`` and ``predictions`` in float64, BatchNorm unfolded; ``pipeline`` adds ``images``.
 
         Raises:
             UsageError: for training, whose truth a framework makes (see ``producer``).

@@ -173,7 +173,7 @@ def convolutions(config: Config) -> Iterator[Convolution]:
 
 
 def shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Canonical name and shape of every weight, unfolded: convolutions [out, in, kh, kw], BatchNorm, Detect, anchors."""
+    """Canonical name and shape of every weight, unfolded: filters [out, in, kh, kw], BatchNorm, Detect, anchors."""
     found: dict[str, tuple[int, ...]] = {}
     for conv in convolutions(config):
         shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
@@ -188,7 +188,7 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 
 def parameters(config: Config, fused: bool = False) -> int:
-    """How many parameters are trained (or, ``fused``, are left when BatchNorm is folded): upstream's published count."""
+    """How many parameters are trained (or left when BatchNorm is folded): upstream's published counts."""
     total = 0
     for conv in convolutions(config):
         biases = conv.outputs * (2 if conv.normalised and not fused else 1)

@@ -100,7 +100,7 @@ class Network:
         return x
 
     def _normalise(self, key: str, x: Array) -> Array:
-        """By the running statistics, or in training by the batch's own (variance over n; the running one over n - 1)."""
+        """By the running statistics, or in training by the batch's (variance over n; the running one over n - 1)."""
         wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
         mean, variance = self.weights[f"{key}.running_mean"], self.weights[f"{key}.running_var"]
         if self.train:
@@ -115,7 +115,7 @@ class Network:
         return (wide * scale[:, None, None] + shift[:, None, None]).astype(x.dtype, copy=False)
 
     def _c3(self, key: str, x: Array, layer: Layer) -> Array:
-        """cv3 of [bottlenecks of cv1, cv2]; a bottleneck is 1x1 then 3x3, added to its input where there is a shortcut."""
+        """cv3 of [bottlenecks of cv1, cv2]; a bottleneck is 1x1, 3x3 and perhaps its input added."""
         main, side = self._conv(f"{key}.cv1", x, 1, 0), self._conv(f"{key}.cv2", x, 1, 0)
         for block in range(layer.repeats):
             inner = self._conv(f"{key}.m.{block}.cv1", main, 1, 0)

@@ -1,10 +1,10 @@
 """How far YOLOv5's outputs may lie from the reference, and why.
 
-u is the unit roundoff: 2^-24 (fp32), 2^-11 (fp16), 2^-8 (bf16). The error is the larger of the relative L2 error and the
-largest error over the largest value. The seeded weights keep a difference between two inputs about as large as it was
-through every layer (README.md, "Weights"), so that the roundings of 60 (n) to 140 (x) convolutions in a row add up, in the
-worst of them to about 20 u. Measured errors stand beside the limits in README.md; tests/test_yolov5_spec.py proves that a
-forgotten bias, shortcut or pool lies beyond them.
+u is the unit roundoff: 2^-24 (fp32), 2^-11 (fp16), 2^-8 (bf16). The error is the larger of the relative L2 error and
+the largest error over the largest value. The seeded weights keep a difference between two inputs about as large as it
+was through every layer (README.md, "Weights"), so that the roundings of 60 (n) to 140 (x) convolutions in a row add up,
+in the worst of them to about 20 u. Measured errors stand beside the limits in README.md; tests/test_yolov5_spec.py
+proves that a forgotten bias, shortcut or pool lies beyond them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _GRID = 2.0**-16
 _SILU_VARIANCE = 0.313
 #: Variance of a convolution's output that makes BatchNorm's output 0.9 (offsets add 0.1) with the statistics below.
 _VARIANCE = 0.66
-#: The same for the first layer, whose inputs are pixels: neighbours are alike, and a filter that sums to zero sees little.
+#: The same for the first layer: neighbouring pixels are alike, and a filter that sums to zero sees little of them.
 _STEM_VARIANCE = 30.0
 #: The same for Detect: logits of a standard deviation near 1.
 _HEAD_VARIANCE = 2.0
@@ -31,7 +31,7 @@ def uniform(stream: np.random.RandomState, shape: tuple[int, ...], low: float, h
 
 
 def filters(stream: np.random.RandomState, conv: Convolution, variance: float) -> Array:
-    """(O, C, k, k) float32 such that outputs have about ``variance``; a filter sums to zero over each group of inputs."""
+    """(O, C, k, k) float32: outputs have about ``variance``, and a filter sums to zero over each group of inputs."""
     parts = (conv.outputs, conv.groups, conv.inputs // conv.groups * conv.kernel**2)
     draws = np.floor(stream.random_sample(parts) / _GRID) * _GRID  # [0, 1), of variance 1/12
     draws -= draws.mean(axis=2, keepdims=True)
@@ -41,7 +41,7 @@ def filters(stream: np.random.RandomState, conv: Convolution, variance: float) -
 
 
 def seeded(config: Config, seed: int) -> Arrays:
-    """All of ``config.shapes``: filters, BatchNorm none of whose four vectors is trivial, Detect, upstream's anchors."""
+    """All of ``config.shapes``: filters, BatchNorm with four vectors that all matter, Detect, upstream's anchors."""
     stream = np.random.RandomState(seed)
     weights: Arrays = {}
     for conv in convolutions(config):

@@ -33,7 +33,7 @@ def conv(params: Params, x: jax.Array, stride: int, padding: int, state: State, 
 
 
 def batch_norm(params: Params, x: jax.Array, state: State, path: str) -> jax.Array:
-    """By the running statistics, or in training by the batch's, in float32; the running variance is the unbiased one."""
+    """By the running statistics, or in training by the batch's, in float32; the running variance is unbiased."""
     wide = x.astype(jnp.float32)
     mean, variance = params["running_mean"].astype(jnp.float32), params["running_var"].astype(jnp.float32)
     if state is not None:
