@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parent
 NOX_DIR = ROOT / ".nox"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENTS: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["environments"])
+PEERS: Mapping[str, str] = PYPROJECT["tool"]["twinbench"]["peers"]
 EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
 #: pip's settings that say where packages come from, and uv's names for them: uv reads none of pip's.
@@ -90,19 +91,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def environment(folder: Path, requirements: Sequence[str], uv: str | None) -> Path:
+def environment(folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str]) -> Path:
     """The interpreter of ``folder``, holding exactly ``requirements`` and what they need; made when it is not there.
+
+    ``more``: arguments of further installations after the first, such as ``--no-deps`` and what must go in so.
 
     Raises:
         SetupError: it cannot be made.
     """
-    python, mark, wanted = folder / "bin" / "python", folder / "twinbench-stamp", stamp(requirements)
+    wanted = stamp([argument for arguments in (requirements, *more) for argument in arguments])
+    python, mark = folder / "bin" / "python", folder / "twinbench-stamp"
     with locked(folder.with_suffix(".lock")):
         if python.exists() and mark.is_file() and mark.read_text() == wanted:
             return python
         shutil.rmtree(folder, ignore_errors=True)
         print(f"twinbench: making {folder.relative_to(ROOT)}: {', '.join(requirements)}", flush=True)
-        for command in creation(folder, requirements, uv):
+        for command in creation(folder, requirements, uv, *more):
             done = subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, **bridged(os.environ)})
             if done.returncode:
                 raise SetupError(f"cannot make {folder} ({done.returncode} from: {' '.join(command)})")
@@ -111,7 +115,7 @@ def environment(folder: Path, requirements: Sequence[str], uv: str | None) -> Pa
     return python
 
 
-def creation(folder: Path, requirements: Sequence[str], uv: str | None) -> list[list[str]]:
+def creation(folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str]) -> list[list[str]]:
     """The commands that make a virtual environment and fill it. Bytecode is compiled now, not by the first worker.
 
     Raises:
@@ -120,13 +124,33 @@ def creation(folder: Path, requirements: Sequence[str], uv: str | None) -> list[
     python = str(folder / "bin" / "python")
     if uv is not None:
         install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
-        return [[uv, "venv", "--quiet", "--python", sys.executable, str(folder)], [*install, *requirements]]
+        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
+        return [make, *([*install, *arguments] for arguments in (requirements, *more))]
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise SetupError(
             f"{sys.executable} has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)"
         )
     install = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    return [[sys.executable, "-m", "venv", str(folder)], [*install, *requirements]]
+    make = [sys.executable, "-m", "venv", str(folder)]
+    return [make, *([*install, *arguments] for arguments in (requirements, *more))]
+
+
+def batches(text: str) -> list[list[str]]:
+    """A requirements file as arguments for installations in order.
+
+    A comment that is an option, ``# --no-deps: why``, holds for all that follows: pip has no such thing per line.
+    """
+    found: list[list[str]] = [[]]
+    options: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("# --"):
+            options.append(line[2:].partition(":")[0])
+            if any(not argument.startswith("--") for argument in found[-1]):
+                found.append([])
+            found[-1] = list(options)
+        elif line and not line.startswith("#"):
+            found[-1].append(line)
+    return found
 
 
 def bootstrap(arguments: Sequence[str]) -> None:
@@ -166,6 +190,19 @@ def interpreters(session: nox.Session, names: Sequence[str]) -> dict[str, Path]:
         }
     except SetupError as error:
         session.error(str(error))
+
+
+def peer_interpreters(session: nox.Session) -> dict[str, Path]:
+    """The interpreter of each other library that is compared with; one that cannot be made costs the others nothing."""
+    has_uv, uv, _ = nox.virtualenv.find_uv()
+    found = {}
+    for name, requirements in PEERS.items():
+        first, *more = batches((ROOT / requirements).read_text(encoding="utf-8"))
+        try:
+            found[name] = environment(NOX_DIR / "environments" / name, first, uv if has_uv else None, *more)
+        except SetupError as error:
+            session.warn(str(error))
+    return found
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -213,6 +250,15 @@ def report(session: nox.Session) -> None:
     """Write the report of runs that are there already; arguments after -- go to `twinbench report`."""
     install(session)
     session.run("twinbench", "report", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Our twins against what a user would run instead; arguments after -- go to `python -m benchmarks.peers`."""
+    install(session)
+    pythons = interpreters(session, ENVIRONMENTS) | peer_interpreters(session)
+    given = [f"--python={name}={path}" for name, path in pythons.items()]
+    session.run("python", "-m", "benchmarks.peers", *given, *session.posargs)
 
 
 @nox.session

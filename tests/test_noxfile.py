@@ -13,8 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+
+from bench import environments
+from benchmarks.peers.lines import LINES, PARITY
 
 ROOT = Path(__file__).resolve().parent.parent
 NOXFILE = ROOT / "noxfile.py"
@@ -64,7 +68,7 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "report", "lint"}
+    expected = {"bench", "tests", "report", "lint", "peers"}
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in NAMES}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
@@ -176,6 +180,61 @@ def test_creation_uses_uv_or_pip(noxfile: ModuleType, tmp_path: Path) -> None:
         assert make[-1] == str(tmp_path)
         assert str(tmp_path / "bin" / "python") in install
         assert install[-2:] == ["a==1", "b==2; sys_platform == 'linux'"]
+
+
+def test_creation_installs_in_turn(noxfile: ModuleType, tmp_path: Path) -> None:
+    """What must go in without its dependencies goes in after the rest, by both installers."""
+    for uv in (None, "/opt/uv"):
+        _, first, second = noxfile.creation(tmp_path, ["a==1"], uv, ["--no-deps", "b==2"])
+        assert first[-1] == "a==1"
+        assert "--no-deps" not in first
+        assert second[-2:] == ["--no-deps", "b==2"]
+        assert second[:-2] == first[:-1]
+
+
+def test_requirements_in_batches(noxfile: ModuleType) -> None:
+    """An option in a comment holds from there on, several together; plain comments and empty lines are nothing."""
+    text = "# What it needs:\na==1\n\nb<2\n# --no-deps: because\n# --no-build-isolation: also\nc==3\n# why\nd==4\n"
+    text += "# --pre\ne\n"
+    assert noxfile.batches(text) == [
+        ["a==1", "b<2"],
+        ["--no-deps", "--no-build-isolation", "c==3", "d==4"],
+        ["--no-deps", "--no-build-isolation", "--pre", "e"],
+    ]
+    assert noxfile.batches("a\n") == [["a"]]
+
+
+def test_peers_are_environments(noxfile: ModuleType) -> None:
+    """Every other library has an entry in bench/environments.py, requirements, and lines in the table."""
+    known = {name for name, one in environments.ENVIRONMENTS.items() if one.twins == "benchmarks.peers"}
+    assert set(noxfile.PEERS) == known == set(PARITY) == {line.peer for line in LINES}
+    for requirements in noxfile.PEERS.values():
+        first, *more = noxfile.batches((ROOT / requirements).read_text(encoding="utf-8"))
+        assert any("numpy" in requirement for requirement in first)
+        assert all(arguments[0].startswith("--") for arguments in more)
+
+
+def test_a_peer_that_cannot_be_made_is_left_out(
+    noxfile: ModuleType, nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The session warns and goes on with the others."""
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}==1\n# --no-deps\nlate==2\n")
+    monkeypatch.setattr(noxfile, "PEERS", {"bad": "bad.txt", "good": "good.txt"})
+    monkeypatch.setattr(nox.virtualenv, "find_uv", lambda: (False, "", None), raising=False)
+    asked = []
+
+    def environment(folder: Path, requirements: list[str], uv: str | None, *more: list[str]) -> Path:
+        asked.append((folder.name, requirements, more))
+        if folder.name == "bad":
+            raise noxfile.SetupError("no such version")
+        return folder
+
+    monkeypatch.setattr(noxfile, "environment", environment)
+    session = MagicMock()
+    assert list(noxfile.peer_interpreters(session)) == ["good"]
+    session.warn.assert_called_once_with("no such version")
+    assert asked[1] == ("good", ["good==1"], (["--no-deps", "late==2"],))
 
 
 def test_missing_venv_is_told(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
