@@ -136,7 +136,9 @@ class Whisper(Workload):
             UsageError: training takes none, or the file cannot be read.
         """
         if phase == "training":
-            raise UsageError(f"whisper trains on tensors (.npz), not on recordings like {path.name!r}: no text goes with it")
+            raise UsageError(
+                f"whisper trains on tensors (.npz), not on recordings like {path.name!r}: no text goes with it"
+            )
         files = self._files(path, batch)
         return files if phase == "pipeline" else self._model_inputs(config, files)
 

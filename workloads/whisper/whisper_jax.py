@@ -144,7 +144,12 @@ def to_logits(p: Params, x: jax.Array) -> jax.Array:  # (..., state) -> (..., vo
 
 
 def greedy(
-    params: Params, tokens: jax.Array, position: jax.Array, caches: list[KeyValue], cross: list[KeyValue], config: Config
+    params: Params,
+    tokens: jax.Array,
+    position: jax.Array,
+    caches: list[KeyValue],
+    cross: list[KeyValue],
+    config: Config,
 ) -> tuple[jax.Array, jax.Array, list[KeyValue]]:
     """Logits (B, vocab) after the last of ``tokens``, the best token (B, 1) that is not end of text, the caches."""
     slots = jnp.arange(cache_length(config))
