@@ -17,7 +17,7 @@ from transformers import TFWhisperForConditionalGeneration, WhisperConfig
 from benchmarks.peers.whisper.hugging_face import renamed, transposed, whisper_config
 
 PREPARED = False
-#: ``generate`` keeps no scores in a graph, so there are no first logits.
+#: ``generate`` keeps no scores in a graph: the first logits are made apart, by ``verification``.
 PARTIAL = True
 
 
@@ -61,3 +61,12 @@ def inference(model: TFWhisperForConditionalGeneration, inputs: dict[str, tf.Ten
         inputs["mel"], encoder_outputs=encoded, max_new_tokens=prompt - 1 + count, do_sample=False
     )  # (B, prompt + count)
     return {"audio_features": features, "tokens": sequences[:, prompt:]}
+
+
+def verification(
+    model: TFWhisperForConditionalGeneration, inputs: dict[str, tf.Tensor], config: Mapping[str, Any]
+) -> dict[str, tf.Tensor]:
+    if not config["tokens"]:
+        return {}
+    prompt = tf.tile(tf.constant([config["prompt"]]), (inputs["mel"].shape[0], 1))
+    return {"first_logits": model(input_features=inputs["mel"], decoder_input_ids=prompt).logits[:, -1]}
