@@ -147,7 +147,8 @@ def plain_training(framework: Framework, config: Config, weights: Arrays, inputs
         weight_decay=options["weight_decay"],
     )
     mel, tokens, labels = (torch.from_numpy(inputs[name]) for name in ("mel", "tokens", "labels"))
-    losses, gradients = [], {}
+    losses: list[float] = []
+    gradients: Arrays = {}
     for _ in range(5):
         optimizer.zero_grad()
         logits = model(mel, tokens.long()).flatten(0, 1)
