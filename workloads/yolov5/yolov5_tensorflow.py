@@ -28,9 +28,8 @@ class Convolution(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.outputs,)) if self.use_bias else None
 
     def call(self, x: tf.Tensor) -> tf.Tensor:  # (B, H, W, inputs) -> (B, H', W', outputs)
-        if self.stride > 1:
-            x = tf.pad(x, [[0, 0], [self.padding] * 2, [self.padding] * 2, [0, 0]])
-        x = tf.nn.conv2d(x, self.weight, strides=self.stride, padding="SAME" if self.stride == 1 else "VALID")
+        around = [[0, 0], [self.padding] * 2, [self.padding] * 2, [0, 0]]
+        x = tf.nn.conv2d(x, self.weight, strides=self.stride, padding="SAME" if self.stride == 1 else around)
         return x if self.bias is None else tf.nn.bias_add(x, self.bias)
 
 
