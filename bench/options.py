@@ -52,7 +52,9 @@ Timeout = Annotated[float | None, typer.Option(help="seconds that any stage may 
 Weights = Annotated[
     Path | None, typer.Option(help="a .safetensors file with upstream's names, in place of seeded ones")
 ]
-Inputs = Annotated[Path | None, typer.Option(help="an .npz file, or an image or a recording, in place of the workload's own inputs")]
+Inputs = Annotated[
+    Path | None, typer.Option(help="an .npz file, or an image or a recording, in place of the workload's own inputs")
+]
 Results = Annotated[Path, typer.Option(help="folder of all runs")]
 Baseline = Annotated[
     str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")
