@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -232,11 +231,11 @@ def _write(output: Path, weights: Arrays, metadata: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=output.parent, prefix=output.stem, suffix=".part")
-    os.close(descriptor)
+    # Not by tempfile, whose files are readable by their owner only.
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         save_file(weights, temporary, metadata)
         os.replace(temporary, output)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

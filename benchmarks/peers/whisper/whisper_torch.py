@@ -16,6 +16,8 @@ from whisper.model import ModelDimensions, Whisper
 
 #: The package's names and layouts are the canonical ones; what is fused at load for our twin is not for it.
 PREPARED = False
+#: It is not asked for logits of forced tokens.
+PARTIAL = True
 
 
 def build(config: Mapping[str, Any]) -> Whisper:
