@@ -101,7 +101,7 @@ def test_variants_say_what_they_change() -> None:
 
 
 def test_the_weights_are_the_same_on_every_platform() -> None:
-    assert tensors.digest(materials()[0])[:16] == "557ea3a6a819841c"
+    assert tensors.digest(materials()[0])[:16] == "1ca85b9f3f9f52db"
 
 
 @pytest.mark.parametrize("size", ["tiny-test", "n"])

@@ -23,7 +23,7 @@ IMGSZ = "imgsz-"
 #: Rows of ``targets`` for each image of a training batch; some are padding.
 TARGETS = 24
 #: v7.0's hyper-parameters for training from nothing (hyp.scratch-low): rate, momentum; its optimizer is Nesterov's.
-SGD: Mapping[str, float | str] = {"name": "sgd", "lr": 0.001, "momentum": 0.937, "nesterov": 1.0}
+SGD: Mapping[str, float | str] = {"name": "sgd", "lr": 0.01, "momentum": 0.937, "nesterov": 1.0}
 
 
 def full(depth: float, width: float) -> Size:
