@@ -232,8 +232,10 @@ def peer_here() -> tuple[str, str, str]:
 
 def versions() -> str:
     """The distributions that matter, with their versions."""
-    names = ("openai-whisper", "transformers", "torch", "tensorflow-cpu", "tensorflow", "jax", "flax", "numpy")
-    installed = {found.metadata["Name"].lower(): found.version for found in importlib.metadata.distributions()}
+    names = (*PEERS, "transformers", "torch", "tensorflow-cpu", "tensorflow", "jax", "numpy")
+    installed = {
+        found.metadata["Name"].lower().replace("_", "-"): found.version for found in importlib.metadata.distributions()
+    }
     return ", ".join(f"{name} {installed[name]}" for name in names if name in installed)
 
 
