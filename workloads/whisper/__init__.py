@@ -23,7 +23,7 @@ HOP, TURN = 160, 16_000
 #: beta2 and eps as Whisper's authors trained (Radford et al. 2022, table 17); README.md, "Optimizer", says what half
 #: precision makes of them.
 ADAMW: Mapping[str, float | str] = {
-    "name": "adamw", "lr": 5e-5, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.01,
+    "name": "adamw", "lr": 2e-4, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.01,
 }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def _scale(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     if name == "decoder.token_embedding.weight":
         return 0.0, float(shape[1] ** -0.5)
     if name.endswith(".bias"):
-        return 0.0, 0.06
+        return 0.0, 0.12
     if len(shape) == 1:
         return 1.0, 0.12
     layer = name.removesuffix(".weight")

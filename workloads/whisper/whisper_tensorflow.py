@@ -17,7 +17,7 @@ KeyValue = tuple[tf.Tensor, tf.Tensor]
 
 PARTS = ("encode", "first", "next")
 
-#: Scores from which on heads are taken one by one: a 2-D product uses all threads, a batched one of this shape does not.
+#: Scores per head from which on heads are taken one by one: a batched product of such shapes is twice as slow on a CPU.
 MANY_SCORES = 1 << 18
 
 
@@ -192,9 +192,12 @@ class Decoder(layers.Layer):
         return [block.cross_attn.key_value(features) for block in self.blocks]
 
     def call(
-        self, tokens: tf.Tensor, positions: tf.Tensor, mask: tf.Tensor, cross: Any, caches: Any, here: Any = None
+        self, tokens: tf.Tensor, position: tf.Tensor | None, mask: tf.Tensor, cross: Any, caches: Any, here: Any = None
     ) -> tuple[tf.Tensor, list[KeyValue]]:
-        x = self.token_embedding(tokens) + tf.gather(tf.cast(self.positional_embedding, self.compute_dtype), positions)
+        """``position`` (1,) of the one token; None: from the first position on, as a slice, whose gradient is dense."""
+        places = tf.cast(self.positional_embedding, self.compute_dtype)  # (text_ctx, state)
+        places = places[: tokens.shape[1]] if position is None else tf.gather(places, position)
+        x = self.token_embedding(tokens) + places  # (B, T, state)
         after = []
         for index, block in enumerate(self.blocks):
             x, key_value = block(x, mask, cross[index], caches[index] if caches else None, here)
@@ -237,7 +240,7 @@ def first(model: Whisper, features: tf.Tensor) -> tuple[Any, ...]:
     prompt = tf.repeat(model.prompt, features.shape[0], 0)
     positions = tf.range(prompt.shape[1])
     cross = model.decoder.cross(features)
-    x, given = model.decoder(prompt, positions, positions <= positions[:, None], cross, None)
+    x, given = model.decoder(prompt, None, positions <= positions[:, None], cross, None)
     rest = [[0, 0], [0, 0], [0, model.slots - prompt.shape[1]], [0, 0]]
     caches = [(tf.pad(k, rest), tf.pad(v, rest)) for k, v in given]
     logits, token = model.greedy(x)
@@ -303,7 +306,7 @@ def training(model: Whisper, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tenso
     B, T = inputs["tokens"].shape
     positions = tf.range(T)
     cross = model.decoder.cross(model.encoder(inputs["mel"]))
-    x, _ = model.decoder(inputs["tokens"], positions, positions <= positions[:, None], cross, None)
+    x, _ = model.decoder(inputs["tokens"], None, positions <= positions[:, None], cross, None)
     logits = model.decoder.logits(tf.reshape(x, (B * T, -1)))
     return {"logits": tf.reshape(logits, (B, T, -1))}
 

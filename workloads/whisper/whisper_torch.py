@@ -18,7 +18,7 @@ PARTS = ("encode", "first", "next")
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Exact GELU. In place where autograd needs no input: a fresh 9 MB buffer costs more page faults than arithmetic."""
+    """Exact GELU. In place where autograd needs no input: a fresh 9 MB buffer is dear in page faults."""
     return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
@@ -144,8 +144,9 @@ class Decoder(nn.Module):
         self.ln = LayerNorm(state)
 
     def cross(self, features: Tensor) -> list[KeyValue]:
-        """The audio's keys and values, the same for every token."""
-        return [block.cross_attn.key_value(features) for block in self.blocks]
+        """The audio's keys and values, the same for every token; contiguous, for each token reads them all."""
+        pairs = (block.cross_attn.key_value(features) for block in self.blocks)
+        return [(k.contiguous(), v.contiguous()) for k, v in pairs]
 
     def forward(
         self, tokens: Tensor, positions: Tensor, mask: Tensor, cross: list[KeyValue], caches: list[KeyValue] | None
@@ -204,7 +205,7 @@ def first(model: Whisper, features: Tensor) -> tuple[Tensor, Tensor, Tensor, lis
 def next(
     model: Whisper, token: Tensor, position: Tensor, caches: list[KeyValue], cross: list[KeyValue]
 ) -> tuple[Tensor, Tensor, Tensor, list[KeyValue]]:
-    """One token (B, 1) at ``position`` (1,): logits, the token after it, its position, the caches (written in place)."""
+    """One token (B, 1) at ``position`` (1,): logits, the token after it, its position, the same caches."""
     logits, token = model.greedy(token, position, caches, cross)
     return logits, token, position + 1, caches
 
