@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
     no_processes(monkeypatch)
     real = timing.check_fence
 
-    def trusting(*arguments: object) -> timing.FenceTest:
+    def trusting(*arguments: Any) -> timing.FenceTest:
         found = real(*arguments)
         return timing.FenceTest("barrier", found.fenced_ns, found.host_read_ns)
 

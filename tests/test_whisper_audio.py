@@ -142,7 +142,8 @@ def plainly(samples: Array, n_mels: int, frames: int) -> Array:
     dft = window[:, None] * np.exp(-2j * np.pi * turns)  # (400, 201)
     power = np.abs(np.stack([padded[160 * i : 160 * i + 400] @ dft for i in range(frames)])) ** 2
     decades = np.log10(np.maximum(power @ audio.mel_filters(n_mels).astype(np.float64).T, 1e-10)).T
-    return (np.maximum(decades, decades.max() - 8) + 4) / 4
+    spectrogram: Array = (np.maximum(decades, decades.max() - 8) + 4) / 4
+    return spectrogram
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
