@@ -54,6 +54,8 @@ class Whisper(Workload):
         "pipeline": ("default", "tokens-N"),
         "training": ("adamw",),
     }
+    #: Training takes minutes on a CPU, and so does half precision where it has no instructions for it.
+    main: Mapping[str, tuple[str, ...]] | None = {"inference": ("fp32", "fp16", "bf16"), "pipeline": ("fp32",)}
     fetched = ("tokens",)
 
     def settings(self, size: str, phase: str, variant: str) -> Config:

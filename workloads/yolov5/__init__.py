@@ -45,6 +45,9 @@ class YOLOv5(Workload):
         "pipeline": ("default", "imgsz-N"),
         "training": ("sgd",),
     }
+    #: Training takes minutes on a CPU, and so does half precision where it has no instructions for it.
+    main: Mapping[str, tuple[str, ...]] | None = {"inference": ("fp32", "fp16", "bf16"), "pipeline": ("fp32",)}
+    fetched = ("predictions",)
 
     def settings(self, size: str, phase: str, variant: str) -> Config:
         """Adds ``fused`` (is BatchNorm folded into the convolutions?) and ``layout`` (``default``, ``channels-last``);
