@@ -15,15 +15,17 @@ from bench.workload import Tolerance
 
 Limits = Mapping[str, Mapping[str, float]]
 
-#: kind of output -> precision -> limit. amp stores in fp32, but multiplies, and here also normalises and adds, in half.
+#: kind of output -> precision -> limit. amp stores in fp32, but multiplies, and here also activates and adds, in half.
+#: Single gradients in half precision are shown and hardly judged: see _SPREAD. An optimizer that stands still moves
+#: ``losses`` by 8e-2 at tiny-test, which is beyond every limit there.
 LIMITS: Limits = {
     "images": {"fp32": 1e-6, "fp16": 1e-3, "amp-fp16": 1e-3, "bf16": 8e-3, "amp-bf16": 8e-3},
-    "head": {"fp32": 1e-4, "fp16": 3e-2, "amp-fp16": 3e-2, "bf16": 2e-1, "amp-bf16": 2e-1},
-    "predictions": {"fp32": 1e-4, "fp16": 3e-2, "amp-fp16": 3e-2, "bf16": 2e-1, "amp-bf16": 2e-1},
-    "loss": {"fp32": 1e-5, "fp16": 1e-2, "amp-fp16": 1e-2, "bf16": 5e-2, "amp-bf16": 5e-2},
-    "gradient": {"fp32": 1e-3, "fp16": 3e-1, "amp-fp16": 3e-1, "bf16": 1.0, "amp-bf16": 1.0},
-    "losses": {"fp32": 1e-4, "fp16": 5e-2, "amp-fp16": 5e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
-    "state": {"fp32": 1e-4, "fp16": 5e-2, "amp-fp16": 5e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
+    "head": {"fp32": 2e-5, "fp16": 2e-2, "amp-fp16": 2e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
+    "predictions": {"fp32": 2e-5, "fp16": 2e-2, "amp-fp16": 2e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
+    "loss": {"fp32": 5e-6, "fp16": 5e-3, "amp-fp16": 5e-3, "bf16": 2e-2, "amp-bf16": 2e-2},
+    "gradient": {"fp32": 3e-4, "fp16": 3.0, "amp-fp16": 6e-1, "bf16": 3.0, "amp-bf16": 3.0},
+    "losses": {"fp32": 5e-5, "fp16": 5e-2, "amp-fp16": 5e-2, "bf16": 7e-2, "amp-bf16": 7e-2},
+    "state": {"fp32": 1e-4, "fp16": 2e-1, "amp-fp16": 2e-1, "bf16": 2.5e-1, "amp-bf16": 2.5e-1},
 }
 
 _ROUNDING = {
@@ -38,7 +40,8 @@ _SPREAD = {
     "head": "the roundings of all layers add up",
     "predictions": "decoded in fp32 from the rounded heads; width and height are the square of a sigmoid",
     "loss": "a sum of means over many cells, in fp32 from the rounded heads",
-    "gradient": "the way back adds as many roundings as the way forth, and batch statistics divide by small spreads",
+    "gradient": "60 divisions by the spread of a small batch magnify them on the way back; in whole-cast fp16 many are "
+    "below 6e-5, where XLA on a CPU keeps few bits or none",
     "losses": "each of five steps starts from the rounding of the one before",
     "state": "running statistics after five steps; whole-cast precisions round each update of 3 %",
 }
