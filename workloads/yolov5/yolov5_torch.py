@@ -22,20 +22,10 @@ class Conv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=fused)
         self.bn = nn.Identity() if fused else nn.BatchNorm2d(outputs, eps=EPSILON, momentum=MOMENTUM)
-        self.product = False
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)
         # Backward needs SiLU's input: in place it would only be copied first.
-        return F.silu(self.bn(pointwise(self.conv, x) if self.product else self.conv(x)), inplace=not self.training)
-
-
-def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution in channels-last memory, as the matrix product that it is: no copy on either side.
-
-    torch itself sends it (one image, one thread, CPU) to a kernel that first copies to NCHW and back.
-    """
-    weight = conv.weight.flatten(1)  # (outputs, inputs)
-    return F.linear(x.permute(0, 2, 3, 1), weight, conv.bias).permute(0, 3, 1, 2)
+        return F.silu(self.bn(self.conv(x)), inplace=not self.training)
 
 
 class Bottleneck(nn.Module):
@@ -170,9 +160,6 @@ def build(config: Mapping[str, Any]) -> YOLOv5:
     model = YOLOv5(config)
     if model.channels_last:
         model.to(memory_format=torch.channels_last)
-        for module in model.modules():
-            if isinstance(module, Conv):
-                module.product = module.conv.kernel_size == (1, 1)
     return model
 
 
