@@ -393,9 +393,9 @@ def leaking(weights: Arrays, config: Config, tokens: Any, cross: Any) -> Any:
 
 
 def test_an_optimizer_that_stands_still_is_found_where_it_can_move() -> None:
-    """Five losses of tiny-test fall by 8 % (torch, fp32); standing still is that far off."""
+    """Five losses of tiny-test fall by 20 % (torch, fp32); standing still is that far off."""
     for precision in PRECISIONS:
-        assert WHISPER.tolerance(settings(), "training", precision, "losses").limit < 0.04
+        assert WHISPER.tolerance(settings(), "training", precision, "losses").limit < 0.1
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -404,7 +404,7 @@ def test_every_tolerance_has_a_reason_and_amp_is_no_looser_than_the_whole_cast(p
     found = WHISPER.tolerance(settings(), "training", precision, output)
     assert "u = " in found.reason
     assert found.limit <= WHISPER.tolerance(settings(), "training", precision.removeprefix("amp-"), output).limit
-    assert WHISPER.tolerance(settings(), "inference", "fp32", output).limit <= (1e-4 if output != "losses" else 1e-3)
+    assert WHISPER.tolerance(settings(), "inference", "fp32", output).limit <= (1e-4 if output != "losses" else 2e-4)
 
 
 def test_only_adamw_trains() -> None:

@@ -20,10 +20,10 @@ from workloads.whisper.tolerance import tolerance
 
 #: Samples per mel frame, and by how many samples each further clip of a batch is turned: a second.
 HOP, TURN = 160, 16_000
-#: beta2 is the one Whisper was trained with (Radford et al. 2022, table 17). README.md, "Optimizer", says why eps is not,
-#: and what half precision makes of it.
+#: beta2 is the one that Whisper was trained with (Radford et al. 2022, table 17). Why eps and rate are not, and what
+#: half precision makes of them: README.md, "Optimizer".
 ADAMW: Mapping[str, float | str] = {
-    "name": "adamw", "lr": 2e-4, "beta1": 0.9, "beta2": 0.98, "eps": 1e-8, "weight_decay": 0.01,
+    "name": "adamw", "lr": 5e-4, "beta1": 0.9, "beta2": 0.98, "eps": 1e-8, "weight_decay": 0.01,
 }  # fmt: skip
 
 
