@@ -157,7 +157,7 @@ class YOLOv5(Workload):
 
     def tolerance(self, config: Config, phase: str, precision: str, output: str) -> Tolerance:
         """Limits and reasons stand in ``tolerance.py``."""
-        return tolerance(float(config["width"]), phase, precision, output)
+        return tolerance(precision, output)
 
     def optimizer(self, variant: str) -> dict[str, float | str]:
         """SGD with Nesterov's momentum at a constant rate, upstream's defaults, without weight decay.

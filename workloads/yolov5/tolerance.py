@@ -53,8 +53,8 @@ def kind_of(output: str) -> str:
     return "gradient" if first == "grad" else first
 
 
-def tolerance(width: float, phase: str, precision: str, output: str) -> Tolerance:
-    """The limit of one output in a model of that width multiple.
+def tolerance(precision: str, output: str) -> Tolerance:
+    """The limit of one output, the same for all sizes and phases.
 
     Raises:
         KeyError: no such precision or output.

@@ -214,9 +214,8 @@ def build(config: Mapping[str, Any]) -> YOLOv5:
     if config["layout"] == "channels-last":
         raise Unsupported("TensorFlow's convolutions on a CPU take NHWC only: its default is channels-last already")
     model = YOLOv5(config)
-    model(
-        keras.Input((3, config["imgsz"], config["imgsz"]), batch_size=1)
-    )  # Keras creates the weights at the first call
+    side = config["imgsz"]
+    model(keras.Input((3, side, side), batch_size=1))  # Keras creates the weights at the first call
     return model
 
 
