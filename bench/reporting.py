@@ -12,7 +12,7 @@ from bench.cell import Cell
 from bench.compare import compare_duets
 from bench.errors import UsageError
 from bench.record import Fingerprint, Measured, Record
-from bench.report import ReportMeta, markdown, write_report
+from bench.report import ReportMeta, as_markdown, write_report
 from bench.summary import CellSummary, summarise
 from bench.verdict import Comparison, refusal
 
@@ -116,7 +116,7 @@ def write_html(material: Material, path: Path) -> Path:
 
 def write_markdown(material: Material, path: Path | None) -> None:
     """The summary, to ``path`` or to standard output."""
-    text = markdown(material.summaries, material.comparisons, material.meta)
+    text = as_markdown(material.summaries, material.comparisons, material.meta)
     if path is None:
         sys.stdout.write(text)
         return

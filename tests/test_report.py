@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from bench.cell import Cell
-from bench.report import markdown, numbers, write_report
+from bench.report import as_markdown, numbers, write_report
 from bench.report.facts import (
     accelerations,
     against,
@@ -188,7 +188,7 @@ def test_a_wrong_cell_shows_no_speed_anywhere(outcome: str, tmp_path: Path) -> N
     ]
     summaries = [measured(cell(), 5e5), bad]
     text = write_report(summaries, duet, META, tmp_path / "r.html").read_text()
-    for shown in (text, markdown(summaries, duet, META), terminal(summaries)):
+    for shown in (text, as_markdown(summaries, duet, META), terminal(summaries)):
         assert spellings(987654.3).search(shown) is None
         assert "5.43" not in shown
         assert outcome in shown
@@ -220,7 +220,7 @@ def test_text_from_records_is_never_markup(tmp_path: Path) -> None:
     assert "<script" not in text.lower()
     assert text.count("&lt;script&gt;") > 10
     assert "{{ 7 * 7 }}" in text
-    summary = markdown([good, other, failed], [], replace(META, **meta))  # type: ignore[arg-type]
+    summary = as_markdown([good, other, failed], [], replace(META, **meta))  # type: ignore[arg-type]
     assert "<script" not in re.sub(r"`[^`]*`", "", summary)
     bold = "[bold]x[/bold]"
     assert terminal([without_speed(cell(environment=bold), "failed", bold)]).count(bold) == 2
@@ -231,13 +231,13 @@ def test_no_measured_cell_says_so(tmp_path: Path) -> None:
     text = page(summaries, tmp_path)
     assert "Nothing can be said about speed: none of 2 cells gave a measurement." in text
     assert "nothing measured: no ratios" in text
-    assert "Nothing can be said" in markdown(summaries, [], META)
+    assert "Nothing can be said" in as_markdown(summaries, [], META)
     assert "<svg" not in write_report(summaries, [], META, tmp_path / "x.html").read_text()
 
 
 def test_no_cell_at_all(tmp_path: Path) -> None:
     assert "Nothing can be said" in page([], tmp_path)
-    assert "No cells." in markdown([], [], META)
+    assert "No cells." in as_markdown([], [], META)
     assert terminal([])
 
 
@@ -302,7 +302,7 @@ def test_five_hundred_cells_stay_small(tmp_path: Path) -> None:
     assert text.count("twinbench run s") == 0
     assert text.count("twinbench run mlp:s") == 500
     assert "and 350 more" in text
-    comment = markdown(many(5000), [], META)
+    comment = as_markdown(many(5000), [], META)
     assert len(comment) < 65_536
     assert re.search(r"The first \d+ of 67 works; the page has all\.", comment)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import exporting
 from bench.record import Record
-from bench.report import markdown
+from bench.report import as_markdown
 from bench.report.stages import COLOURS, detail_tables, further_rates, stages_tables
 from bench.report.terminal import stages_table, terminal_table
 from bench.summary import CellSummary, Interval, Part, parts_of, summarise
@@ -131,7 +131,7 @@ def test_wrong_cells_have_no_stages(tmp_path: Path) -> None:
     """No time of a wrong answer is shown, in whatever form it arrives."""
     planted = replace(wrong(cell(), 987.0), parts={"model": Part(0.12345, 1), "fetch": Part(0.1, 1)}, answer="planted")
     shown = [planted, *pipelines()]
-    texts = (page(shown, tmp_path), markdown(shown, [], META), text_of(stages_table(shown)))
+    texts = (page(shown, tmp_path), as_markdown(shown, [], META), text_of(stages_table(shown)))
     assert not [text for text in texts if "123 ms" in text or "planted" in text]
 
 
@@ -142,7 +142,7 @@ def test_terminal_and_markdown_show_stages() -> None:
     assert "412 MB" in told
     assert "63 tokens/s" in told, "59 s of audio a second, 32 tokens to 30 s"
     assert "encode 196 ms, first 31.0 ms, next 31 × 9.40 ms" in told
-    text = markdown(shown, [], META)
+    text = as_markdown(shown, [], META)
     assert "| torch/cpu fp32 eager | 196 ms | 31.0 ms | 31 × 9.40 ms | 518 ms |" in text
 
 

@@ -49,7 +49,7 @@ def write_report(
     return path
 
 
-def markdown(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
+def as_markdown(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
     """A summary that fits a pull request's comment."""
     from bench.report.markdown import render
 
