@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from workloads.yolov5.config import ANCHORS, DETECT, EPSILON, MOMENTUM, STRIDES, Layer, layers, outputs_per_anchor
 from workloads.yolov5.loss_torch import loss
 
-__all__ = ["build", "inference", "layout", "loaded", "loss", "remap", "training"]
+__all__ = ["build", "inference", "layout", "loss", "remap", "training"]
 
 
 class Conv(nn.Module):
@@ -52,19 +52,9 @@ class C3(nn.Module):
         self.cv2 = Conv(layer.inputs, hidden, 1, 1, 0, fused)
         self.cv3 = Conv(2 * hidden, layer.outputs, 1, 1, 0, fused)
         self.m = nn.Sequential(*(Bottleneck(hidden, layer.shortcut, fused) for _ in range(layer.repeats)))
-        self.both: Conv | None = None
-
-    def join(self) -> None:
-        """Make one convolution of ``cv1`` and ``cv2``, which then reads their common input once."""
-        pair = self.cv1.conv, self.cv2.conv
-        self.both = Conv(pair[0].in_channels, 2 * pair[0].out_channels, 1, 1, 0, fused=True)
-        self.both.conv.weight = nn.Parameter(torch.cat([conv.weight for conv in pair]))
-        self.both.conv.bias = nn.Parameter(torch.cat([conv.bias for conv in pair]))
-        del self.cv1, self.cv2
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H, W)
-        y, past = (self.cv1(x), self.cv2(x)) if self.both is None else self.both(x).chunk(2, dim=1)
-        return self.cv3(torch.cat([self.m(y), past], dim=1))
+        return self.cv3(torch.cat([self.m(self.cv1(x)), self.cv2(x)], dim=1))
 
 
 class SPPF(nn.Module):
@@ -142,7 +132,6 @@ class YOLOv5(nn.Module):
         self.layers = layers(config)
         self.model = nn.ModuleList(module_of(layer, config, self.layers) for layer in self.layers)
         self.channels_last = config["layout"] == "channels-last"
-        self.fused = config["fused"]
 
     def forward(self, x: Tensor) -> list[Tensor]:  # (B, 3, S, S) -> raw heads
         if self.channels_last:
@@ -172,18 +161,6 @@ def build(config: Mapping[str, Any]) -> YOLOv5:
     if model.channels_last:
         model.to(memory_format=torch.channels_last)
     return model
-
-
-def loaded(model: YOLOv5) -> None:
-    """With channels last and nothing to train, join what reads the same input.
-
-    Not with the default layout: half of the joint output is a view with strides, which MPS has computed wrong before.
-    """
-    if model.channels_last and model.fused:
-        for module in model.model:
-            if isinstance(module, C3):
-                module.join()
-        model.to(memory_format=torch.channels_last)
 
 
 def layout(config: Mapping[str, Any]) -> str:
