@@ -39,7 +39,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, channels, H, W)
         y = self.cv2(self.cv1(x))
-        return x + y if self.shortcut else y
+        return y.add_(x) if self.shortcut else y  # no gradient needs y, and a fresh buffer is dear in page faults
 
 
 class C3(nn.Module):
