@@ -12,7 +12,8 @@ from typing import Any
 
 from bench import tensors, verify
 from bench.cell import Cell
-from bench.workload import Arrays, Workload
+from bench.errors import TensorError
+from bench.workload import Arrays, Config, Workload
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Store:
         if self._weights_file is None:
             weights = workload.weights(config, self.seed)
         else:
-            weights = verify.load_weights(self._weights_file, workload.shapes(config), workload.ignores)
+            weights = _given(self._weights_file, workload, config, cell)
         if self._inputs_file is not None and self._inputs_file.suffix != ".npz":
             return weights, workload.file_inputs(config, cell.phase, cell.batch, self._inputs_file)
         inputs = workload.inputs(config, cell.phase, cell.batch, self.seed)
@@ -145,3 +146,17 @@ class Store:
     def put(self, arrays: Arrays) -> Path:
         """Any arrays a worker is to read, by content."""
         return self._put(arrays)[0]
+
+
+def _given(path: Path, workload: Workload, config: Config, cell: Cell) -> Arrays:
+    """Weights from the file; where they are another size's, the error says whose."""
+    try:
+        return verify.load_weights(path, workload.shapes(config), workload.ignores)
+    except TensorError as error:
+        given = {name: shape for name, shape in verify.shapes_in(path).items() if not workload.ignores(name)}
+        others = (size for size in workload.sizes if size != cell.size)
+        fits = [s for s in others if workload.shapes(workload.settings(s, cell.phase, cell.variant)) == given]
+        if not fits:
+            raise
+        work = f"{workload.name}:{fits[0]}"
+        raise TensorError(f"{error}\n{path} holds weights of {work}, not of {cell.workload}:{cell.size}") from error

@@ -203,6 +203,14 @@ def load_weights(path: Path, shapes: Mapping[str, Shape], ignores: Callable[[str
     return weights
 
 
+def shapes_in(path: Path) -> dict[str, Shape]:
+    """What is in a ``.safetensors`` file that ``load_weights`` could open, without reading the values."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 def _check_finite(what: str, path: Path, arrays: Arrays) -> None:
     wrong = [repr(name) for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:

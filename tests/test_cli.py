@@ -177,9 +177,19 @@ def test_weights_that_do_not_fit_are_named_each(cli: Cli, tmp_path: Path) -> Non
         assert code == 2
         for word in ("fc1.bias", "fc9.bias", "fc2.weight", "(2, 2)"):
             assert word in one_line(err)
+        assert "holds weights of" not in err
     code, _, err = cli("verify", *TINY, "--weights", tmp_path / "absent.safetensors")
     assert code == 2
     assert "absent.safetensors" in err
+
+
+def test_weights_of_another_size_are_recognised(cli: Cli, tmp_path: Path) -> None:
+    spec = get("mlp")
+    path = tmp_path / "digits.safetensors"
+    save_file(dict(spec.weights(spec.sizes["digits"].config, 0)), path)
+    code, _, err = cli("verify", *TINY, "--weights", path)
+    assert code == 2
+    assert "holds weights of mlp:digits, not of mlp:tiny-test" in one_line(err)
 
 
 def test_inputs_and_outputs_travel_as_npz(cli: Cli, tmp_path: Path) -> None:
