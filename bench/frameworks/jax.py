@@ -265,14 +265,12 @@ class Jax(Framework):
         names = PLATFORMS.get(device)
         if names is None:
             raise Unavailable("no_device", f"jax has no device {device!r}; it has {', '.join(PLATFORMS)}")
-        if device == "metal" and platform.system() != "Darwin":
-            raise Unavailable("not_darwin", f"Metal needs macOS, this is {platform.system()}")
         said = []
         for name in (*names, *(name.upper() for name in names if device == "metal")):
             try:
                 return jax.devices(name)[0]
             except RuntimeError as error:
-                said.append(str(error).splitlines()[0])
+                said.append((str(error).splitlines() or [type(error).__name__])[0])
         absent = any("Unknown backend" in words or "not in the list of known backends" in words for words in said)
         raise Unavailable("not_built" if absent else "no_device", said[0])
 
