@@ -1,7 +1,7 @@
 """Every environment's pins resolve for the systems that it is for, asked of the package index from here.
 
-A pin that no longer installs on a Mac is found on Linux: uv resolves for another platform, installing nothing. A plugin's
-extra must also hold the pairs of bench/plugins.py, which no index knows.
+A pin that no longer installs on a Mac is found on Linux: uv resolves for another platform, installing nothing. The
+pins of a plugin must also hold the pairs of bench/plugins.py, which no index knows.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def targets() -> list[tuple[str, str, str]]:
     found = []
     for name in environments.listed():
         system = SETTINGS["optional"].get(name, {}).get("system")
-        for place in {"darwin": [DARWIN], "linux": [LINUX]}.get(system, [DARWIN, LINUX]):
-            found += [(name, place, python) for python in pythons(name)]
+        if system != "linux":
+            found += [(name, DARWIN, python) for python in pythons(name)]
+        if system != "darwin":
+            found.append((name, LINUX, pythons(name)[0]))
     return found
 
 
