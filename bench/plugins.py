@@ -178,4 +178,4 @@ def check_pair(plugin: Plugin, versions: Versions) -> None:
 
 def oldest_macos(framework: str, plugin: str | None) -> Release | None:
     """The oldest macOS on which this can have Metal; None where nothing is known."""
-    return PLUGINS[plugin].macos if plugin in PLUGINS else BUILT_IN.get(framework)
+    return PLUGINS[plugin].macos if plugin is not None else BUILT_IN.get(framework)

@@ -37,7 +37,7 @@ def save(path: Path, arrays: Arrays) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             # Not savez(allow_pickle=...): NumPy before 2.2 takes the word for the name of an array, and writes it.
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

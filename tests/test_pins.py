@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench import environments, plugins
+from bench.errors import Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -109,7 +110,7 @@ def test_a_pair_that_the_index_allows_is_still_refused(index: str, tmp_path: Pat
     done = resolved(index, ["tensorflow==2.20.0", "tensorflow-metal==1.2.0"], DARWIN, "3.12", tmp_path)
     assert done.returncode == 0, done.stderr
     versions = dict(line.split("==") for line in done.stdout.splitlines() if "==" in line)
-    with pytest.raises(plugins.Unavailable, match="version_pair"):
+    with pytest.raises(Unavailable, match="version_pair"):
         plugins.check("tensorflow", "tensorflow-metal", versions)
 
 
