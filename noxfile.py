@@ -38,11 +38,17 @@ import subprocess  # noqa: E402
 import tomllib  # noqa: E402
 from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 NOX_DIR = ROOT / ".nox"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENTS: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["environments"])
+#: What `bench` runs on an Apple silicon Mac, and the environments that are made when asked for by name.
+MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["mac"])
+OPTIONAL: Mapping[str, Mapping[str, Any]] = PYPROJECT["tool"]["twinbench"]["optional"]
+#: Pins of plugins whose CPU sides the tests try on Linux.
+OLDER: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["older"])
 PEERS: Mapping[str, str] = PYPROJECT["tool"]["twinbench"]["peers"]
 EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
@@ -91,22 +97,26 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def environment(folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str]) -> Path:
+def environment(
+    folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str], base: str = sys.executable
+) -> Path:
     """The interpreter of ``folder``, holding exactly ``requirements`` and what they need; made when it is not there.
 
     ``more``: arguments of further installations after the first, such as ``--no-deps`` and what must go in so.
+    ``base``: the Python that it is made with.
 
     Raises:
         SetupError: it cannot be made.
     """
-    wanted = stamp([argument for arguments in (requirements, *more) for argument in arguments])
+    other = [] if base == sys.executable else [base]
+    wanted = stamp([*other, *(argument for arguments in (requirements, *more) for argument in arguments)])
     python, mark = folder / "bin" / "python", folder / "twinbench-stamp"
     with locked(folder.with_suffix(".lock")):
         if python.exists() and mark.is_file() and mark.read_text() == wanted:
             return python
         shutil.rmtree(folder, ignore_errors=True)
         print(f"twinbench: making {folder.relative_to(ROOT)}: {', '.join(requirements)}", flush=True)
-        for command in creation(folder, requirements, uv, *more):
+        for command in creation(folder, requirements, uv, *more, base=base):
             done = subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, **bridged(os.environ)})
             if done.returncode:
                 raise SetupError(f"cannot make {folder} ({done.returncode} from: {' '.join(command)})")
@@ -115,7 +125,9 @@ def environment(folder: Path, requirements: Sequence[str], uv: str | None, *more
     return python
 
 
-def creation(folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str]) -> list[list[str]]:
+def creation(
+    folder: Path, requirements: Sequence[str], uv: str | None, *more: Sequence[str], base: str = sys.executable
+) -> list[list[str]]:
     """The commands that make a virtual environment and fill it. Bytecode is compiled now, not by the first worker.
 
     Raises:
@@ -124,15 +136,64 @@ def creation(folder: Path, requirements: Sequence[str], uv: str | None, *more: S
     python = str(folder / "bin" / "python")
     if uv is not None:
         install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
-        make = [uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
+        make = [uv, "venv", "--quiet", "--python", base, str(folder)]
         return [make, *([*install, *arguments] for arguments in (requirements, *more))]
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise SetupError(
             f"{sys.executable} has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)"
         )
     install = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    make = [sys.executable, "-m", "venv", str(folder)]
+    make = [base, "-m", "venv", str(folder)]
     return [make, *([*install, *arguments] for arguments in (requirements, *more))]
+
+
+def base_python(name: str, version: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """The Python to make environment ``name`` with: this one where it serves, else one that is on the PATH.
+
+    Raises:
+        SetupError: this machine has none; says which are wanted.
+    """
+    wanted: list[str] = OPTIONAL.get(name, {}).get("python", [])
+    this = ".".join(map(str, version))
+    if not wanted or this in wanted:
+        return sys.executable
+    for word in wanted:
+        if (found := shutil.which(f"python{word}")) is not None:
+            return found
+    raise SetupError(
+        f"{name} needs Python {' or '.join(wanted)}, this is {this} and none of "
+        f"{', '.join(f'python{word}' for word in wanted)} is on the PATH"
+    )
+
+
+def check_system(name: str, system: str = sys.platform) -> None:
+    """Refuse to measure in an environment that is only half itself here: no plugin installs outside its system.
+
+    Raises:
+        SetupError: says where it belongs.
+    """
+    wanted = OPTIONAL.get(name, {}).get("system", system)
+    if system != wanted:
+        raise SetupError(f"{name} is complete on {wanted} only, this is {system}; see docs/environments.md")
+
+
+def default_environments(system: str = sys.platform, machine: str | None = None) -> tuple[str, ...]:
+    """What `bench` measures when no environment is named."""
+    return MAC if system == "darwin" and (machine or platform.machine()) == "arm64" else ENVIRONMENTS
+
+
+def with_baseline(name: str) -> list[str]:
+    """``name``, and the environment that holds the CPU which it is compared with."""
+    baseline: str | None = OPTIONAL.get(name, {}).get("baseline")
+    return [name] if baseline is None else [baseline, name]
+
+
+def requirements_of(name: str) -> tuple[list[str], list[list[str]]]:
+    """What is installed into environment ``name`` first, and the arguments of installations after it."""
+    late: list[str] = OPTIONAL.get(name, {}).get("after", [])
+    pins = [*EXTRAS[name], *EXTRAS["media"]]
+    after = [pin for pin in pins if pin.partition("==")[0] in late]
+    return [pin for pin in pins if pin not in after], [["--no-build-isolation", *after]] if after else []
 
 
 def batches(text: str) -> list[list[str]]:
@@ -178,18 +239,23 @@ nox.options.sessions = ["lint", "tests"]
 os.environ.update(bridged(os.environ))
 
 
-def interpreters(session: nox.Session, names: Sequence[str]) -> dict[str, Path]:
-    """The interpreter of each named environment, made where missing: the extra's pins and nothing of ours."""
+def interpreters(session: nox.Session, names: Sequence[str], lenient: bool = False) -> dict[str, Path]:
+    """The interpreter of each named environment, made where missing: the extra's pins and nothing of ours.
+
+    One that cannot be made ends the session; when ``lenient`` it is left out, and that is said.
+    """
     has_uv, uv, _ = nox.virtualenv.find_uv()
-    try:
-        return {
-            name: environment(
-                NOX_DIR / "environments" / name, [*EXTRAS[name], *EXTRAS["media"]], uv if has_uv else None
-            )
-            for name in names
-        }
-    except SetupError as error:
-        session.error(str(error))
+    found = {}
+    for name in names:
+        first, more = requirements_of(name)
+        folder = NOX_DIR / "environments" / name
+        try:
+            found[name] = environment(folder, first, uv if has_uv else None, *more, base=base_python(name))
+        except SetupError as error:
+            if not lenient:
+                session.error(str(error))
+            session.warn(f"{error}; left out")
+    return found
 
 
 def peer_interpreters(session: nox.Session) -> dict[str, Path]:
@@ -210,10 +276,12 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("-e", ".[report,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
-def run_bench(session: nox.Session, names: Sequence[str]) -> None:
+def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False) -> None:
     """One run over the environments, then its report: also after wrong or failed cells, which the report shows."""
     install(session)
-    pythons = [f"--python={name}={path}" for name, path in interpreters(session, names).items()]
+    pythons = [f"--python={name}={path}" for name, path in interpreters(session, names, lenient).items()]
+    if not pythons:
+        session.error("no environment could be made")
     try:
         session.run("twinbench", "run", *pythons, *session.posargs)
     except nox.command.CommandFailed:
@@ -233,16 +301,27 @@ def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> N
     session.run("pytest", *arguments, *session.posargs, env=variables)
 
 
+def run_verify(session: nox.Session, name: str) -> None:
+    """Every workload at test size against the reference, on every device that the environment has here."""
+    install(session)
+    (python,) = interpreters(session, [name]).values()
+    for spec in sorted(ROOT.glob("workloads/*/__init__.py")):
+        work = [f"{spec.parent.name}:tiny-test", f"--python={name}={python}", f"--environment={name}"]
+        session.run("twinbench", "verify", *work, *session.posargs)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure in all default environments, then report; arguments after -- go to `twinbench run`."""
-    run_bench(session, ENVIRONMENTS)
+    # A Mac's defaults need more than one version of Python: what cannot be made there costs the others nothing.
+    run_bench(session, default_environments(), lenient=default_environments() == MAC)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The project's own tests; arguments after -- go to pytest (--no-frameworks: without any framework)."""
-    run_pytest(session, () if "--no-frameworks" in session.posargs else ENVIRONMENTS)
+    older = OLDER if sys.platform == "linux" else ()
+    run_pytest(session, () if "--no-frameworks" in session.posargs else (*ENVIRONMENTS, *older))
 
 
 @nox.session
@@ -262,6 +341,13 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def wheels(session: nox.Session) -> None:
+    """Maintenance: do the macOS wheels have every name that our adapters use? Downloads about 1 GB into .nox/wheels."""
+    session.install("pip>=24.2", "packaging>=24")
+    session.run("python", "-m", "benchmarks.wheels", "--folder", str(NOX_DIR / "wheels"), *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff and mypy --strict over everything."""
     install(session, "lint")
@@ -276,10 +362,17 @@ def add_sessions(name: str) -> None:
 
     @nox.session(name=f"bench({name})")
     def bench_one(session: nox.Session) -> None:
-        run_bench(session, [name])
+        try:
+            check_system(name)
+        except SetupError as error:
+            session.error(str(error))
+        run_bench(session, with_baseline(name))
 
     @nox.session(name=f"parity({name})")
     def parity_one(session: nox.Session) -> None:
+        if name in OPTIONAL:
+            run_verify(session, name)
+            return
         # The first environment makes the references of training and of large sizes.
         run_pytest(session, list(dict.fromkeys((name, ENVIRONMENTS[0]))), "--environment", name)
 
@@ -287,5 +380,5 @@ def add_sessions(name: str) -> None:
     parity_one.__doc__ = f"Compare {name}'s outputs with the reference; measures nothing."
 
 
-for _name in ENVIRONMENTS:
+for _name in (*ENVIRONMENTS, *OPTIONAL):
     add_sessions(_name)

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cell import Cell
 from bench.errors import unknown
+from bench.plugins import PLUGINS
 
 #: Each scripted behaviour is an environment ``fake-<behaviour>``: a saboteur that one check must catch.
 FAKE_BEHAVIOURS = (
@@ -40,6 +42,11 @@ class Environment:
     ``probe_module`` is the top-level module whose presence says that the environment is installed; never imported by
     the parent. ``hidden`` environments are used by tests and by comparisons with other libraries, and are not listed.
     ``twins`` is the package of the model code: ``benchmarks.peers`` holds other libraries' models.
+
+    ``optional`` environments are listed, but run only when asked for by name or where this interpreter has the plugin.
+    ``plugin`` is the distribution (a key of ``bench.plugins.PLUGINS``) that gives the framework its GPU. ``baseline``
+    is the environment with the CPU that an accelerator of this one is compared with, at the same version of the
+    framework; None: this one. A JAX plugin changes JAX's CPU path too: its CPU is measured where it is not installed.
     """
 
     name: str
@@ -49,6 +56,14 @@ class Environment:
     probe_module: str
     hidden: bool = False
     twins: str = "workloads"
+    optional: bool = False
+    plugin: str | None = None
+    baseline: str | None = None
+
+    @property
+    def cpu(self) -> str:
+        """The name of the environment that holds the CPU baseline."""
+        return self.baseline or self.name
 
     @property
     def behaviour(self) -> str | None:
@@ -66,12 +81,33 @@ def _peer(name: str, framework: str, summary: str, probe_module: str) -> Environ
     return Environment(name, framework, ("cpu",), summary, probe_module, hidden=True, twins="benchmarks.peers")
 
 
+def _metal(name: str, framework: str, summary: str, baseline: str | None = None) -> Environment:
+    """A framework whose Metal comes from the plugin of the same name; with its CPU where there is no ``baseline``."""
+    devices = ("metal",) if baseline else ("cpu", "metal")
+    return Environment(name, framework, devices, summary, framework, optional=True, plugin=name, baseline=baseline)
+
+
+def _variant(name: str, framework: str, devices: tuple[str, ...], summary: str) -> Environment:
+    """Other pins of a framework without a plugin."""
+    return Environment(name, framework, devices, summary, framework, optional=True)
+
+
 ENVIRONMENTS: Mapping[str, Environment] = {
     environment.name: environment
     for environment in (
         Environment("torch", "torch", ("cpu", "metal", "cuda"), "PyTorch; MPS is built in", "torch"),
         Environment("tensorflow", "tensorflow", ("cpu", "cuda"), "TensorFlow without a plugin", "tensorflow"),
         Environment("jax", "jax", ("cpu", "cuda"), "JAX without a plugin", "jax"),
+        _metal("tensorflow-metal", "tensorflow", "TensorFlow 2.19 with Apple's plugin (last release 2025-01)"),
+        _metal("tensorflow-metal-plugin", "tensorflow", "TensorFlow 2.21 with the community's plugin"),
+        _metal("jax-mps", "jax", "JAX 0.10 with the plugin that is alive", baseline="jax"),
+        _metal("jax-metal", "jax", "JAX 0.5 with Apple's plugin (last release 2024-10)", baseline="jax-metal-cpu"),
+        _metal("metaljax", "jax", "JAX 0.11 with a younger plugin", baseline="metaljax-cpu"),
+        _variant("jax-metal-cpu", "jax", ("cpu",), "the CPU baseline of jax-metal: JAX 0.5 without a plugin"),
+        _variant("metaljax-cpu", "jax", ("cpu",), "the CPU baseline of metaljax: JAX 0.11 without a plugin"),
+        _variant("torch-cuda", "torch", ("cpu", "cuda"), "PyTorch for CUDA 12"),
+        _variant("jax-cuda", "jax", ("cpu", "cuda"), "JAX for CUDA 12"),
+        _variant("mlx-cuda", "mlx", ("cpu", "cuda"), "MLX for CUDA 12"),
         _peer("peer-yolov5", "torch", "yolov5 7.0.14", "yolov5"),
         _peer("peer-openai-whisper", "torch", "openai-whisper 20250625", "whisper"),
         _peer("peer-transformers-tensorflow", "tensorflow", "transformers' TensorFlow models", "transformers"),
@@ -89,13 +125,39 @@ def get(name: str) -> Environment:
         UsageError: there is none; names the nearest.
     """
     if name not in ENVIRONMENTS:
-        raise unknown("environment", name, names() if not name.startswith("fake") else ENVIRONMENTS)
+        raise unknown("environment", name, listed() if not name.startswith("fake") else ENVIRONMENTS)
     return ENVIRONMENTS[name]
 
 
 def names() -> list[str]:
-    """The environments that people see, in the order in which they are run and reported."""
+    """The default environments, in the order in which they are run and reported."""
+    return [name for name in listed() if not ENVIRONMENTS[name].optional]
+
+
+def listed() -> list[str]:
+    """The environments that people see: the default ones, then the optional ones."""
     return [name for name, environment in ENVIRONMENTS.items() if not environment.hidden]
+
+
+def here(spec: Callable[[str], object], installed: Mapping[str, str]) -> list[str]:
+    """The environments that one interpreter is, by what is installed in it and without importing anything.
+
+    ``spec`` finds a top-level module (``importlib.util.find_spec``), ``installed`` is distribution -> version. With a
+    plugin the interpreter is the plugin's environment and not the plain one. Other optional ones must be asked for.
+    """
+    found = [name for name in listed() if spec(ENVIRONMENTS[name].probe_module) is not None]
+    plugged = [name for name in found if ENVIRONMENTS[name].plugin in installed]
+    changed = {ENVIRONMENTS[name].framework for name in plugged}
+    return [name for name in found if name in names() and ENVIRONMENTS[name].framework not in changed] + plugged
+
+
+def cpu_twin(cell: Cell) -> Cell:
+    """The cell that an accelerator's is compared with: the same on the CPU, in the environment of its baseline.
+
+    A record may name an environment that this version does not know: then the same one.
+    """
+    entry = ENVIRONMENTS.get(cell.environment)
+    return cell.but(device="cpu", environment=entry.cpu if entry is not None else cell.environment)
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------
@@ -147,6 +209,8 @@ ALLOWED_PREFIXES = ("LC_", "DYLD_")
 RECORDED_PREFIXES = (
     "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "JAX_", "XLA_", "TF_", "KERAS_", "MLX_", "OMP_", "MKL_", "KMP_", "GOMP_",
     "OPENBLAS_", "VECLIB_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_", "NVIDIA_", "MTL_", "METAL_", "ENABLE_PJRT_",
+    # Apple's two plugins and jax-mps read MPS_*, metaljax METALJAX_* (strings of their libraries).
+    "MPS_", "METALJAX_",
 )  # fmt: skip
 RECORDED = frozenset({"NPROC", "PYTHONHASHSEED", "LD_PRELOAD"})
 #: Terraform owns two prefixes within TF_, and TF_VAR_ is where people put passwords: neither inherited nor recorded.
@@ -181,7 +245,7 @@ def variables(environment: Environment, device: str, threads: int) -> dict[str, 
         case "tensorflow":
             ours |= _tensorflow(device, count)
         case "jax":
-            ours |= _jax(device, count)
+            ours |= _jax(device, count, environment.plugin)
     return ours
 
 
@@ -206,25 +270,39 @@ def _tensorflow(device: str, threads: str) -> dict[str, str]:
         # By default TensorFlow takes the whole memory of the GPU, and the other worker of a duet has none.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
-    if device == "cpu":
+    if device != "cuda":
         # set_visible_devices comes after the CUDA libraries were loaded and has been forgotten by many a script; an
         # empty list works before import. TF_ENABLE_ONEDNN_OPTS is left alone: it is what users get.
         ours["CUDA_VISIBLE_DEVICES"] = ""
     return ours
 
 
-def _jax(device: str, threads: str) -> dict[str, str]:
+#: What each plugin reads before it initialises (METAL.md, first table; names are strings of the pinned libraries).
+JAX_METAL: Mapping[str, Mapping[str, str]] = {
+    # Without it jaxlib refuses the older PJRT API that the plugin speaks.
+    "jax-metal": {"ENABLE_PJRT_COMPATIBILITY": "1"},
+    # MLX is inside: its fp32 products are of TF32's precision on an M5 unless told otherwise.
+    "jax-mps": {"MLX_ENABLE_TF32": "0"},
+    "metaljax": {"MLX_ENABLE_TF32": "0", "METALJAX_MATMUL_PRECISION": "high"},
+}
+
+
+def _jax(device: str, threads: str, plugin: str | None) -> dict[str, str]:
+    # The words that plugins register are their own: METAL, mps, metal.
+    platform_word = PLUGINS[plugin].platform if device == "metal" and plugin is not None else device
     ours = {
         # Explicit: a plugin that fails to load is otherwise only logged, and JAX goes on with the CPU. The CPU stays
         # in the list for host-side work; the first named is the default.
-        "JAX_PLATFORMS": "cpu" if device == "cpu" else f"{device},cpu",
+        "JAX_PLATFORMS": "cpu" if device == "cpu" else f"{platform_word},cpu",
         "NPROC": threads,
         # 75 % of the GPU's memory would be taken at start, and the other worker of a duet has none.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    if device == "cpu":
+    if device != "cuda":
         ours["CUDA_VISIBLE_DEVICES"] = ""
+    if device == "metal":
+        ours |= JAX_METAL.get(plugin or "", {})
     return ours
 
 

@@ -48,6 +48,7 @@ class Unavailable(Unsupported):
     REASONS = (
         "not_installed",
         "not_darwin",
+        "translated",
         "os_too_old",
         "not_built",
         "no_device",

@@ -193,13 +193,14 @@ def _modes(selection: Selection, framework: str) -> tuple[str, ...]:
 def blocks(chosen: Sequence[Cell], processes: int, seed: int) -> list[Block]:
     """Every cell ``processes`` times, all shuffled together, so that a slow hour hits every cell alike.
 
-    A cell on an accelerator is measured as a duet with the same cell on the CPU, where that one is chosen too.
+    A cell on an accelerator is measured as a duet with the same cell on the CPU, where that one is chosen too: of the
+    same environment, or of the one that holds its baseline.
     """
     present = set(chosen)
     groups: list[tuple[Cell, ...]] = []
     paired: set[Cell] = set()
     for cell in chosen:
-        twin = cell.but(device="cpu")
+        twin = environments.cpu_twin(cell)
         if cell.device != "cpu" and twin in present and twin not in paired:
             groups.append((twin, cell))
             paired |= {twin, cell}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import environments
+from bench import environments, plugins
 from bench.block import Context, Spawn, run_block
 from bench.cell import Cell
 from bench.environments import Environment
@@ -51,7 +51,7 @@ def interpreters(given: Sequence[str], asked: Sequence[str]) -> dict[str, str]:
             paths[name] = sys.executable
     if asked:
         return {name: paths[name] for name in asked}
-    here = [name for name in environments.names() if importlib.util.find_spec(environments.get(name).probe_module)]
+    here = environments.here(importlib.util.find_spec, plugins.installed())
     chosen = paths | {name: sys.executable for name in here if name not in paths}
     if not chosen:
         raise UsageError(

@@ -135,6 +135,11 @@ def survey(setup: Setup, context: Context, on_look: Callable[[str, str], None]) 
             else:
                 notes.append(f"{name} on {sight.device}: {sight.problem}; left out")
         devices[name] = tuple(sight.device for sight in found if sight.problem is None)
+        cpu = environments.get(name).cpu
+        if devices[name] and cpu not in setup.pythons:
+            notes.append(
+                f"{name} is compared with the CPU of {cpu}, which is not part of this run: no speed-ups for it"
+            )
     return Survey(devices, versions, tuple(notes))
 
 

@@ -24,12 +24,20 @@ def digest(arrays: Arrays) -> str:
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Write an ``.npz`` whole or not at all: a reader never sees half a file."""
+    """Write an ``.npz`` whole or not at all: a reader never sees half a file.
+
+    Raises:
+        ValueError: an array of Python objects, which ``load`` would refuse.
+    """
+    objects = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise ValueError(f"arrays of Python objects cannot be kept: {', '.join(objects)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            # Not savez(allow_pickle=...): NumPy before 2.2 takes the word for the name of an array, and writes it.
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import memory, precision, tensors, timing, verify
+from bench import environments, host, memory, plugins, precision, tensors, timing, verify
 from bench.cell import Cell
-from bench.errors import Unsupported
+from bench.errors import Unavailable, Unsupported
 from bench.frameworks.base import Framework, Job, Program
 from bench.pipeline import Pipeline
 from bench.workload import Arrays, Config, Workload, get
@@ -63,6 +63,22 @@ def framework_for(name: str, environment: str) -> Framework:
     return framework
 
 
+def preflight(environment: str, device: str) -> None:
+    """What can be known before a framework is imported: METAL.md, rules 2 and 3.
+
+    Raises:
+        Unavailable: Rosetta, no Mac, a macOS that is too old, a missing plugin, or versions that do not fit.
+    """
+    entry = environments.get(environment)
+    host.refuse_translation()
+    if device == "metal":
+        host.refuse_metal(plugins.oldest_macos(entry.framework, entry.plugin))
+    if entry.framework in plugins.FRAMEWORKS and entry.twins == "workloads":
+        plugins.check(
+            entry.framework, entry.plugin, plugins.installed(), plugins.registered(), needed=device == "metal"
+        )
+
+
 class Session:
     """The state of one worker. Every public method is a stage that the parent asks for by name."""
 
@@ -74,14 +90,18 @@ class Session:
     fence: Callable[[Any], Any]
     twin: Any
     inputs: Arrays
+    #: Why the device is a virtual one, None when it is not.
+    virtual: str | None = None
 
     def open(self, framework: str, environment: str, device: str, threads: int) -> Reply:
-        """Import the framework and choose the device."""
+        """Look at what is installed, then import the framework and choose the device."""
+        preflight(environment, device)
         self.framework = framework_for(framework, environment)
         name = self.framework.open(device, threads)
+        self.virtual = host.virtual_gpu(device, name)
         self.fence = self._fence("barrier")
         versions = {"python": platform.python_version()}
-        for distribution in dict.fromkeys(("numpy", *self.framework.distributions)):
+        for distribution in dict.fromkeys(("numpy", *self.framework.distributions, *plugins.of(framework))):
             try:
                 versions[distribution] = importlib.metadata.version(distribution)
             except importlib.metadata.PackageNotFoundError:
@@ -174,7 +194,13 @@ class Session:
         return {}
 
     def prepare(self, burst_ns: int, warm_up_ns: int) -> Reply:
-        """Calibrate, test the fence, measure the ceilings, warm up, choose the burst and test that time grows."""
+        """Calibrate, test the fence, measure the ceilings, warm up, choose the burst and test that time grows.
+
+        Raises:
+            Unavailable: the GPU is a virtual one. Its outputs have been checked; its times would be nobody's.
+        """
+        if self.virtual is not None:
+            raise Unavailable("virtualized", f"{self.virtual}: outputs are checked there, times are not taken")
         clock = self.framework.clock
         before = self._calibrations()
         operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--environment",
         action="append",
-        choices=environments.names(),
+        choices=environments.listed(),
         help="run only the tests of this environment, which need no other (may be given again)",
     )
 
@@ -82,7 +82,7 @@ def interpreter_of(environment: str) -> Path:
 @pytest.fixture(scope="session")
 def interpreters(pytestconfig: pytest.Config) -> dict[str, Path]:
     """Environment -> interpreter, for every environment that this run covers, and others whose interpreter is given."""
-    needed = [name for name in environments.names() if name in chosen(pytestconfig) or variable_of(name) in os.environ]
+    needed = [name for name in environments.listed() if name in chosen(pytestconfig) or variable_of(name) in os.environ]
     return {name: interpreter_of(name) for name in needed}
 
 

@@ -101,6 +101,59 @@ def test_mac_under_rosetta_and_in_a_virtual_machine() -> None:
     assert (guest["virtualised"], guest["gpu_cores"]) == (True, None)
 
 
+#: SYNTHETIC too: a hosted runner's virtual Mac. No battery, no performance levels, a paravirtual GPU without cores.
+RUNNER = {
+    "sysctl -n sysctl.proc_translated": "0\n",
+    "sysctl -n kern.hv_vmm_present": "1\n",
+    "sysctl -n hw.model": "VirtualMac2,1\n",
+    "sysctl -n machdep.cpu.brand_string": "Apple M1 (Virtual)\n",
+    "sysctl -n hw.physicalcpu": "3\n",
+    "sysctl -n hw.logicalcpu": "3\n",
+    "sysctl -n hw.activecpu": "3\n",
+    "sysctl -n hw.memsize": "7516192768\n",
+    "sysctl -n hw.nperflevels": "1\n",
+    "sysctl -n hw.perflevel0.name": "Standard\n",
+    "sysctl -n hw.perflevel0.physicalcpu": "3\n",
+    "sw_vers -productVersion": "15.7\n",
+    "sw_vers -buildVersion": "24G222\n",
+    "pmset -g batt": "Now drawing from 'AC Power'\n",
+    "pmset -g": "System-wide power settings:\nCurrently in use:\n sleep                0\n",
+    "system_profiler SPDisplaysDataType -json": json.dumps(
+        {"SPDisplaysDataType": [{"_name": "Apple Paravirtual device", "sppci_model": "Apple Paravirtual device"}]}
+    ),
+}
+
+
+def test_mac_in_a_hosted_runner() -> None:
+    """Virtual by both signs; what it does not say is unknown and not 0."""
+    found = macos.facts(answering(RUNNER))
+    assert found["virtualised"] is True
+    assert (found["model"], found["chip"]) == ("VirtualMac2,1", "Apple M1 (Virtual)")
+    assert found["core_levels"] == [{"name": "Standard", "cores": 3}]
+    assert (found["gpu"], found["gpu_cores"], found["simd"]) == ("Apple Paravirtual device", None, None)
+    assert macos.power(answering(RUNNER)) == {"ac": True, "low_power_mode": None, "thermal_pressure": None}
+
+
+@pytest.mark.parametrize("program", ["sysctl", "sw_vers", "pmset", "system_profiler"])
+def test_mac_where_one_program_is_missing_or_slow(program: str) -> None:
+    """Its facts are unknown, and all the others stay."""
+    left = {asked: text for asked, text in M4_MAX.items() if not asked.startswith(program)}
+    whole = macos.facts(answering(M4_MAX)) | macos.power(answering(M4_MAX))
+    found = macos.facts(answering(left)) | macos.power(answering(left))
+    lost = {key for key in whole if found[key] != whole[key]}
+    assert lost, "the program was asked for something"
+    assert all(found[key] is None for key in lost)
+    if program != "sysctl":
+        assert found["chip"] == "Apple M4 Max"
+
+
+def test_mac_names_its_levels() -> None:
+    """M5 Pro and Max call theirs Super and Performance: the words are the system's, the fastest first."""
+    levels = {"hw.perflevel0.name": "Super", "hw.perflevel1.name": "Performance"}
+    found = macos.facts(answering(M4_MAX | {f"sysctl -n {name}": f"{word}\n" for name, word in levels.items()}))
+    assert [level["name"] for level in found["core_levels"]] == ["Super", "Performance"]
+
+
 def test_mac_that_answers_nothing() -> None:
     """All commands missing or timed out: every fact is None but what Python itself knows."""
     found = macos.facts(answering({}))

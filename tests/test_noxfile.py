@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOXFILE = ROOT / "noxfile.py"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NAMES = PYPROJECT["tool"]["twinbench"]["environments"]
+OPTIONAL = PYPROJECT["tool"]["twinbench"]["optional"]
 
 
 class Registry(ModuleType):
@@ -68,8 +69,8 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "report", "lint", "peers"}
-    expected |= {f"{session}({name})" for session in ("bench", "parity") for name in NAMES}
+    expected = {"bench", "tests", "report", "lint", "peers", "wheels"}
+    expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
     source = NOXFILE.read_text(encoding="utf-8")
@@ -138,7 +139,7 @@ class Maker:
         self.made = 0
         self.fails = fails
 
-    def __call__(self, folder: Path, requirements: list[str], uv: str | None) -> list[list[str]]:
+    def __call__(self, folder: Path, requirements: list[str], uv: str | None, base: str) -> list[list[str]]:
         self.made += 1
         make = f"mkdir -p {folder}/bin && ln -s {sys.executable} {folder}/bin/python"
         return [["sh", "-c", make], ["sh", "-c", "exit 7" if self.fails else "exit 0"]]
@@ -190,6 +191,79 @@ def test_creation_installs_in_turn(noxfile: ModuleType, tmp_path: Path) -> None:
         assert "--no-deps" not in first
         assert second[-2:] == ["--no-deps", "b==2"]
         assert second[:-2] == first[:-1]
+
+
+def test_another_python_is_another_environment(noxfile: ModuleType, tmp_path: Path) -> None:
+    """The base is what makes the folder, and part of what it is known by."""
+    for uv in (None, "/opt/uv"):
+        make, install = noxfile.creation(tmp_path, ["a==1"], uv, base="/opt/python3.12")
+        assert "/opt/python3.12" in make
+        assert sys.executable not in (*make, *install)
+
+
+def test_optional_environments_have_their_python(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one where it serves, else one from the PATH, else a sentence that names those that would do."""
+    there = {"python3.11": "/usr/bin/python3.11"}
+    monkeypatch.setattr(shutil, "which", there.get)
+    assert noxfile.base_python("jax-mps", (3, 99)) == sys.executable
+    assert noxfile.base_python("tensorflow-metal", (3, 12)) == sys.executable
+    assert noxfile.base_python("tensorflow-metal", (3, 13)) == "/usr/bin/python3.11"
+    with pytest.raises(noxfile.SetupError, match=r"metaljax needs Python 3\.14 or 3\.13 or 3\.12, this is 3\.11"):
+        noxfile.base_python("metaljax", (3, 11))
+
+
+def test_an_environment_belongs_to_its_system(noxfile: ModuleType) -> None:
+    """A plugin's pins install their CPU side elsewhere, and nobody may take that for the plugin."""
+    assert noxfile.check_system("jax-mps", "darwin") is None
+    assert noxfile.check_system("torch-cuda", "linux") is None
+    assert noxfile.check_system("jax-metal-cpu", "linux") is None
+    assert noxfile.check_system(NAMES[0], "linux") is None
+    with pytest.raises(noxfile.SetupError, match="jax-mps is complete on darwin only, this is linux"):
+        noxfile.check_system("jax-mps", "linux")
+
+
+def test_a_mac_has_defaults_of_its_own(noxfile: ModuleType) -> None:
+    """With a GPU in each framework, and each with its CPU; an Intel Mac has no Metal here."""
+    assert list(noxfile.default_environments("darwin", "arm64")) == PYPROJECT["tool"]["twinbench"]["mac"]
+    for system, machine in (("darwin", "x86_64"), ("linux", "aarch64")):
+        assert list(noxfile.default_environments(system, machine)) == NAMES
+    for name in noxfile.MAC:
+        assert set(noxfile.with_baseline(name)) <= set(noxfile.MAC)
+
+
+def test_optional_environments_are_the_harnesses(noxfile: ModuleType) -> None:
+    """The same names and baselines in pyproject.toml and bench/environments.py."""
+    entries = environments.ENVIRONMENTS
+    assert list(OPTIONAL) == [name for name in environments.listed() if entries[name].optional]
+    for name in OPTIONAL:
+        assert noxfile.with_baseline(name)[0] == entries[name].cpu
+        assert noxfile.with_baseline(name)[-1] == name
+    assert set(noxfile.OLDER) <= {name for name in OPTIONAL if "cpu" in entries[name].devices}
+
+
+def test_what_is_built_against_the_rest_comes_last(noxfile: ModuleType) -> None:
+    """tensorflow-metal-plugin is compiled against the TensorFlow that is there already."""
+    first, more = noxfile.requirements_of("tensorflow-metal-plugin")
+    assert more == [["--no-build-isolation", "tensorflow-metal-plugin==0.4.1; sys_platform == 'darwin'"]]
+    assert any(pin.startswith("tensorflow==") for pin in first)
+    assert not any(pin.startswith("tensorflow-metal-plugin") for pin in first)
+    assert noxfile.requirements_of("jax-mps")[1] == []
+
+
+def test_a_default_that_cannot_be_made_is_left_out_on_a_mac_only(
+    noxfile: ModuleType, nox: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by name it is an error; among a Mac's defaults it costs the others nothing, and is said."""
+    monkeypatch.setattr(nox.virtualenv, "find_uv", lambda: (False, "", None), raising=False)
+    monkeypatch.setattr(noxfile, "environment", lambda folder, *_, **__: folder)
+    monkeypatch.setattr(shutil, "which", lambda word: None)
+    monkeypatch.setitem(noxfile.OPTIONAL, "tensorflow-metal", {"python": ["2.7"]})
+    session = MagicMock()
+    session.error.side_effect = SystemExit
+    assert list(noxfile.interpreters(session, ["tensorflow-metal", "jax-mps"], lenient=True)) == ["jax-mps"]
+    assert "tensorflow-metal needs Python 2.7" in session.warn.call_args[0][0]
+    with pytest.raises(SystemExit):
+        noxfile.interpreters(session, ["tensorflow-metal", "jax-mps"])
 
 
 def test_requirements_in_batches(noxfile: ModuleType) -> None:

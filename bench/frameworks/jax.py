@@ -29,6 +29,8 @@ DTYPES = {
 }
 #: Names under which plugins register: Apple's jax-metal, jax-mps and its kin, metaljax (METAL.md, first table).
 PLATFORMS = {"cpu": ("cpu",), "cuda": ("cuda", "gpu"), "metal": ("metal", "mps")}
+#: What JAX says of a platform that nobody registered.
+UNKNOWN = ("Unknown backend", "not in the list of known backends")
 #: Dynamic loss scaling of amp-fp16: the initial scale is every adapter's, the rest torch's and Keras' defaults.
 LOSS_SCALE, GROWTH_INTERVAL = 2.0**12, 2000
 #: What the name of a training output begins with that is the new value of a weight that is not trained.
@@ -265,16 +267,15 @@ class Jax(Framework):
         names = PLATFORMS.get(device)
         if names is None:
             raise Unavailable("no_device", f"jax has no device {device!r}; it has {', '.join(PLATFORMS)}")
-        if device == "metal" and platform.system() != "Darwin":
-            raise Unavailable("not_darwin", f"Metal needs macOS, this is {platform.system()}")
         said = []
         for name in (*names, *(name.upper() for name in names if device == "metal")):
             try:
                 return jax.devices(name)[0]
             except RuntimeError as error:
-                said.append(str(error).splitlines()[0])
-        absent = any("Unknown backend" in words or "not in the list of known backends" in words for words in said)
-        raise Unavailable("not_built" if absent else "no_device", said[0])
+                said.append((str(error).splitlines() or [type(error).__name__])[0])
+        # A plugin that is there and fails is told from one that is not: only then is every name unknown.
+        failed = [words for words in said if not any(unknown in words for unknown in UNKNOWN)]
+        raise Unavailable("no_device" if failed else "not_built", [*failed, *said][0])
 
     def _probe(self) -> None:
         """Allocate, compute, read back, compare, and prove the placement from the result (METAL.md, rules 3 and 7)."""

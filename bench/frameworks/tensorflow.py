@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -221,8 +220,6 @@ class TensorFlow(Framework):
     def open(self, device: str, threads: int) -> str:
         if device not in ("cpu", "metal", "cuda"):
             raise Unavailable("no_device", f"tensorflow has no device {device!r}; it has cpu, metal, cuda")
-        if device == "metal":
-            check_metal()
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         # A TF32 product would be wrong under the name fp32.
@@ -291,15 +288,3 @@ class TensorFlow(Framework):
 
     def dtype_name(self, out: Any) -> str:
         return str(out.dtype.name)
-
-
-def check_metal() -> None:
-    """Without a plugin TensorFlow on a Mac has no GPU, and says nothing about why.
-
-    A plugin that does not fit this TensorFlow has already failed at the import above (METAL.md, first table).
-    """
-    if platform.system() != "Darwin":
-        raise Unavailable("not_darwin", f"Metal needs macOS, this is {platform.system()}")
-    found = {entry.metadata["Name"] for entry in importlib.metadata.distributions()}
-    if not found & {"tensorflow-metal", "tensorflow-metal-plugin"}:
-        raise Unavailable("not_installed", "neither tensorflow-metal nor tensorflow-metal-plugin is installed")

@@ -233,12 +233,10 @@ class Torch(Framework):
         if kind is None:
             raise Unavailable("no_device", f"torch has no device {device!r}; it has {', '.join(DEVICE_TYPES)}")
         if kind == "mps":
-            if platform.system() != "Darwin":
-                raise Unavailable("not_darwin", f"MPS needs macOS, this is {platform.system()}")
             if not torch.backends.mps.is_built():
                 raise Unavailable("not_built", f"torch {torch.__version__} is built without MPS")
             if not torch.backends.mps.is_available():
-                raise Unavailable("os_too_old", f"torch {torch.__version__} finds no MPS on {platform.mac_ver()[0]}")
+                raise Unavailable("no_device", f"torch {torch.__version__} finds no MPS on {platform.mac_ver()[0]}")
         if kind == "cuda":
             if torch.version.cuda is None and torch.version.hip is None:
                 raise Unavailable("not_built", f"torch {torch.__version__} is built without CUDA")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from bench import environments
 from bench.cell import PRECISIONS, Cell
 from bench.summary import CellSummary, Interval
 
@@ -116,10 +117,8 @@ def against(summary: CellSummary, baseline: CellSummary | None) -> Interval | No
 
 
 def cpu_twin(summary: CellSummary, by_cell: Mapping[Cell, CellSummary]) -> CellSummary | None:
-    """The same cell on the CPU: in the same environment, else in its family's plain one (``jax`` for ``jax-metal``)."""
-    same = summary.cell.but(device="cpu")
-    family = same.but(environment=same.environment.split("-")[0])
-    return by_cell.get(same) or by_cell.get(family)
+    """The same cell on the CPU, at the same version of the framework: of its environment, or of its baseline's."""
+    return by_cell.get(environments.cpu_twin(summary.cell))
 
 
 @dataclass(frozen=True)
