@@ -72,6 +72,7 @@ ENVIRONMENTS: Mapping[str, Environment] = {
         Environment("torch", "torch", ("cpu", "metal", "cuda"), "PyTorch; MPS is built in", "torch"),
         Environment("tensorflow", "tensorflow", ("cpu", "cuda"), "TensorFlow without a plugin", "tensorflow"),
         Environment("jax", "jax", ("cpu", "cuda"), "JAX without a plugin", "jax"),
+        Environment("mlx", "mlx", ("cpu", "metal", "cuda"), "MLX; on Linux its CPU build, for tests", "mlx"),
         _peer("peer-yolov5", "torch", "yolov5 7.0.14", "yolov5"),
         _peer("peer-openai-whisper", "torch", "openai-whisper 20250625", "whisper"),
         _peer("peer-transformers-tensorflow", "tensorflow", "transformers' TensorFlow models", "transformers"),
@@ -182,6 +183,8 @@ def variables(environment: Environment, device: str, threads: int) -> dict[str, 
             ours |= _tensorflow(device, count)
         case "jax":
             ours |= _jax(device, count)
+        case "mlx":
+            ours |= _mlx(device)
     return ours
 
 
@@ -224,6 +227,16 @@ def _jax(device: str, threads: str) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     if device == "cpu":
+        ours["CUDA_VISIBLE_DEVICES"] = ""
+    return ours
+
+
+def _mlx(device: str) -> dict[str, str]:
+    ours = {
+        # On an M5 and on CUDA a float32 product is otherwise TF32's (METAL.md, first table): fp32 must mean fp32.
+        "MLX_ENABLE_TF32": "0",
+    }
+    if device != "cuda":
         ours["CUDA_VISIBLE_DEVICES"] = ""
     return ours
 
