@@ -43,6 +43,13 @@ ROOT = Path(__file__).resolve().parent
 NOX_DIR = ROOT / ".nox"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENTS: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["environments"])
+#: Those that `bench` measures here: some are worth it on a Mac only.
+BENCHED = tuple(
+    name
+    for name in ENVIRONMENTS
+    if name not in PYPROJECT["tool"]["twinbench"]["on-a-mac"]
+    or (sys.platform, platform.machine()) == ("darwin", "arm64")
+)
 PEERS: Mapping[str, str] = PYPROJECT["tool"]["twinbench"]["peers"]
 EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
@@ -236,7 +243,7 @@ def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> N
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure in all default environments, then report; arguments after -- go to `twinbench run`."""
-    run_bench(session, ENVIRONMENTS)
+    run_bench(session, BENCHED)
 
 
 @nox.session
@@ -256,7 +263,7 @@ def report(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """Our twins against what a user would run instead; arguments after -- go to `python -m benchmarks.peers`."""
     install(session)
-    pythons = interpreters(session, ENVIRONMENTS) | peer_interpreters(session)
+    pythons = interpreters(session, BENCHED) | peer_interpreters(session)
     given = [f"--python={name}={path}" for name, path in pythons.items()]
     session.run("python", "-m", "benchmarks.peers", *given, *session.posargs)
 

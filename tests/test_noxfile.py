@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -52,15 +53,21 @@ def nox(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return registry
 
 
-@pytest.fixture
-def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """noxfile.py as a module, its folder replaced by a temporary one; its settings for uv are taken back."""
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+def loaded() -> ModuleType:
+    """noxfile.py as a module."""
     spec = importlib.util.spec_from_file_location("noxfile_under_test", NOXFILE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """noxfile.py as a module, its folder replaced by a temporary one; its settings for uv are taken back."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    module = loaded()
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "NOX_DIR", tmp_path / ".nox")
     return module
@@ -74,6 +81,29 @@ def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry
     assert len(nox.sessions) == len(expected)
     source = NOXFILE.read_text(encoding="utf-8")
     assert not any(name in source for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "left_out"),
+    [("linux", "x86_64", ["mlx"]), ("darwin", "x86_64", ["mlx"]), ("darwin", "arm64", [])],
+)
+def test_bench_measures_what_is_worth_it_here(
+    nox: Registry, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, left_out: list[str]
+) -> None:
+    """MLX without its GPU is for tests; they have it everywhere."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    module = loaded()
+    assert [name for name in NAMES if name not in module.BENCHED] == left_out
+    assert list(module.ENVIRONMENTS) == NAMES
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "run_bench", lambda session, names: asked.append(tuple(names)))
+    monkeypatch.setattr(module, "run_pytest", lambda session, names: asked.append(tuple(names)))
+    session = MagicMock(posargs=[])
+    module.bench(session)
+    module.tests(session)
+    assert asked == [module.BENCHED, module.ENVIRONMENTS]
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 8, 10, "final", 0), (3, 10, 99)])

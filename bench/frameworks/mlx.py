@@ -33,7 +33,13 @@ DEVICES = ("cpu", "metal", "cuda")
 #: Dynamic loss scaling of amp-fp16: the initial scale is every adapter's, the rest torch's and Keras' defaults.
 LOSS_SCALE, GROWTH_INTERVAL = 2.0**12, 2000
 #: What MLX says where a kernel or a gradient is missing.
-LACKS = ("has no CPU implementation", "has no GPU implementation", "not yet supported on the GPU", " NYI")
+LACKS = (
+    "has no cpu implementation",
+    "has no gpu implementation",
+    "not yet supported on the gpu",
+    " nyi",
+    "not implemented for",
+)
 #: What it says where memory ends: its allocators (host, Metal, CUDA) and Metal's command buffers.
 OUT_OF_MEMORY = ("malloc", "Insufficient Memory", "out of memory", "cudaErrorMemoryAllocation")
 
@@ -53,12 +59,8 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def smallest(out: Any) -> mx.array:
     """The smallest array of a nest of dicts, lists and tuples."""
-    return min((leaf for _, leaf in tree_flatten(out)), key=lambda leaf: leaf.size) if not is_array(out) else out
-
-
-def is_array(out: Any) -> bool:
-    """Whether ``out`` is an array and no nest of them."""
-    return isinstance(out, mx.array)
+    leaves = [out] if isinstance(out, mx.array) else [leaf for _, leaf in tree_flatten(out)]
+    return min(leaves, key=lambda leaf: leaf.size)
 
 
 def optimizer_of(options: Mapping[str, float | str]) -> optim.Optimizer:
@@ -329,7 +331,7 @@ class Mlx(Framework):
         return str(mx.device_info().get("device_name", mx.default_device()))
 
     def unsupported(self, error: BaseException) -> str | None:
-        said = isinstance(error, RuntimeError | ValueError) and any(words in str(error) for words in LACKS)
+        said = isinstance(error, RuntimeError | ValueError) and any(words in str(error).lower() for words in LACKS)
         return str(error).splitlines()[0] if said else None
 
     def load(self, job: Job) -> Program:

@@ -18,6 +18,9 @@ __all__ = ["build", "inference", "layout", "loss", "remap", "training"]
 class BatchNorm(nn.BatchNorm):
     """Statistics and their use in float32, whatever the activations are; stored in the weights' dtype."""
 
+    running_mean: mx.array
+    running_var: mx.array
+
     def __call__(self, x: mx.array) -> mx.array:  # (B, H, W, C)
         stored = self.running_mean.dtype
         y = super().__call__(x.astype(mx.float32)).astype(x.dtype)
