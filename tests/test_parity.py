@@ -32,7 +32,7 @@ OTHER_MODES = {
     "torch": (("compiled", ("fp32", "amp-bf16")),),
     "tensorflow": (("eager", PRECISIONS), ("xla", PRECISIONS)),
     # On a CPU MLX starts a C++ compiler for every fused kernel, a second each.
-    "mlx": (("compiled", ("fp32", "amp-fp16")),),
+    "mlx": (("compiled", ("fp32",)),),
 }
 
 
