@@ -49,6 +49,8 @@ MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["mac"])
 OPTIONAL: Mapping[str, Mapping[str, Any]] = PYPROJECT["tool"]["twinbench"]["optional"]
 #: Pins of plugins whose CPU sides the tests try on Linux.
 OLDER: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["older"])
+#: Those of ENVIRONMENTS that are worth measuring on a Mac only; the tests have them everywhere.
+ON_A_MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["on-a-mac"])
 PEERS: Mapping[str, str] = PYPROJECT["tool"]["twinbench"]["peers"]
 EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
@@ -179,7 +181,9 @@ def check_system(name: str, system: str = sys.platform) -> None:
 
 def default_environments(system: str = sys.platform, machine: str | None = None) -> tuple[str, ...]:
     """What `bench` measures when no environment is named."""
-    return MAC if system == "darwin" and (machine or platform.machine()) == "arm64" else ENVIRONMENTS
+    if system == "darwin" and (machine or platform.machine()) == "arm64":
+        return MAC
+    return tuple(name for name in ENVIRONMENTS if name not in ON_A_MAC)
 
 
 def with_baseline(name: str) -> list[str]:
@@ -335,7 +339,7 @@ def report(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """Our twins against what a user would run instead; arguments after -- go to `python -m benchmarks.peers`."""
     install(session)
-    pythons = interpreters(session, ENVIRONMENTS) | peer_interpreters(session)
+    pythons = interpreters(session, default_environments()) | peer_interpreters(session)
     given = [f"--python={name}={path}" for name, path in pythons.items()]
     session.run("python", "-m", "benchmarks.peers", *given, *session.posargs)
 

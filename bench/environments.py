@@ -98,6 +98,7 @@ ENVIRONMENTS: Mapping[str, Environment] = {
         Environment("torch", "torch", ("cpu", "metal", "cuda"), "PyTorch; MPS is built in", "torch"),
         Environment("tensorflow", "tensorflow", ("cpu", "cuda"), "TensorFlow without a plugin", "tensorflow"),
         Environment("jax", "jax", ("cpu", "cuda"), "JAX without a plugin", "jax"),
+        Environment("mlx", "mlx", ("cpu", "metal", "cuda"), "MLX; on Linux its CPU build, for tests", "mlx"),
         _metal("tensorflow-metal", "tensorflow", "TensorFlow 2.19 with Apple's plugin (last release 2025-01)"),
         _metal("tensorflow-metal-plugin", "tensorflow", "TensorFlow 2.21 with the community's plugin"),
         _metal("jax-mps", "jax", "JAX 0.10 with the plugin that is alive", baseline="jax"),
@@ -246,6 +247,8 @@ def variables(environment: Environment, device: str, threads: int) -> dict[str, 
             ours |= _tensorflow(device, count)
         case "jax":
             ours |= _jax(device, count, environment.plugin)
+        case "mlx":
+            ours |= _mlx(device)
     return ours
 
 
@@ -303,6 +306,16 @@ def _jax(device: str, threads: str, plugin: str | None) -> dict[str, str]:
         ours["CUDA_VISIBLE_DEVICES"] = ""
     if device == "metal":
         ours |= JAX_METAL.get(plugin or "", {})
+    return ours
+
+
+def _mlx(device: str) -> dict[str, str]:
+    ours = {
+        # On an M5 and on CUDA a float32 product is otherwise TF32's (METAL.md, first table): fp32 must mean fp32.
+        "MLX_ENABLE_TF32": "0",
+    }
+    if device != "cuda":
+        ours["CUDA_VISIBLE_DEVICES"] = ""
     return ours
 
 

@@ -13,7 +13,7 @@ from bench.errors import UsageError, unknown
 from bench.workload import Workload
 
 #: What each framework's users write: the mode that ``--mode default`` means.
-IDIOM = {"torch": "eager", "tensorflow": "compiled", "jax": "compiled", "fake": "eager"}
+IDIOM = {"torch": "eager", "tensorflow": "compiled", "jax": "compiled", "mlx": "eager", "fake": "eager"}
 DEFAULT_PRECISIONS = ("fp32", "fp16", "bf16")
 
 

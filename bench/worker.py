@@ -43,6 +43,8 @@ CALIBRATIONS = 20
 CHAIN_NS = 20_000_000
 #: Readings of a fence on a finished output; the least one counts.
 FENCES = 5
+#: The class of each framework's adapter, in the module of the framework's name.
+CLASSES = {"torch": "Torch", "tensorflow": "TensorFlow", "jax": "Jax", "mlx": "Mlx", "fake": "Fake"}
 
 
 class WrongResult(Exception):
@@ -57,7 +59,7 @@ class WrongResult(Exception):
 def framework_for(name: str, environment: str) -> Framework:
     """The adapter: the one place where a framework's name becomes an import."""
     module = importlib.import_module(f"bench.frameworks.{name}")
-    adapter = getattr(module, {"torch": "Torch", "tensorflow": "TensorFlow", "jax": "Jax", "fake": "Fake"}[name])
+    adapter = getattr(module, CLASSES[name])
     framework = adapter(environment) if name == "fake" else adapter()
     assert isinstance(framework, Framework)
     return framework

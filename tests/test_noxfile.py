@@ -53,15 +53,21 @@ def nox(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return registry
 
 
-@pytest.fixture
-def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """noxfile.py as a module, its folder replaced by a temporary one; its settings for uv are taken back."""
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+def loaded() -> ModuleType:
+    """noxfile.py as a module."""
     spec = importlib.util.spec_from_file_location("noxfile_under_test", NOXFILE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """noxfile.py as a module, its folder replaced by a temporary one; its settings for uv are taken back."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    module = loaded()
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "NOX_DIR", tmp_path / ".nox")
     return module
@@ -75,6 +81,21 @@ def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry
     assert len(nox.sessions) == len(expected)
     source = NOXFILE.read_text(encoding="utf-8")
     assert not any(name in source for name in NAMES)
+
+
+def test_the_tests_have_environments_that_bench_leaves_out(
+    nox: Registry, monkeypatch: pytest.MonkeyPatch, noxfile: ModuleType
+) -> None:
+    """MLX without its GPU is for tests; they have it everywhere."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(noxfile, "default_environments", lambda: ("torch",))
+    monkeypatch.setattr(noxfile, "run_bench", lambda session, names, **options: asked.append(tuple(names)))
+    monkeypatch.setattr(noxfile, "run_pytest", lambda session, names: asked.append(tuple(names)))
+    session = MagicMock(posargs=["--without-older"])
+    noxfile.bench(session)
+    noxfile.tests(session)
+    assert asked[0] == ("torch",)
+    assert set(NAMES) <= set(asked[1])
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 8, 10, "final", 0), (3, 10, 99)])
@@ -226,7 +247,7 @@ def test_a_mac_has_defaults_of_its_own(noxfile: ModuleType) -> None:
     """With a GPU in each framework, and each with its CPU; an Intel Mac has no Metal here."""
     assert list(noxfile.default_environments("darwin", "arm64")) == PYPROJECT["tool"]["twinbench"]["mac"]
     for system, machine in (("darwin", "x86_64"), ("linux", "aarch64")):
-        assert list(noxfile.default_environments(system, machine)) == NAMES
+        assert list(noxfile.default_environments(system, machine)) == [name for name in NAMES if name != "mlx"]
     for name in noxfile.MAC:
         assert set(noxfile.with_baseline(name)) <= set(noxfile.MAC)
 

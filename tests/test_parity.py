@@ -31,6 +31,8 @@ HOPELESS = (("training", "adam"), "fp16")
 OTHER_MODES = {
     "torch": (("compiled", ("fp32", "amp-bf16")),),
     "tensorflow": (("eager", PRECISIONS), ("xla", PRECISIONS)),
+    # On a CPU MLX starts a C++ compiler for every fused kernel, a second each.
+    "mlx": (("compiled", ("fp32",)),),
 }
 
 
@@ -99,7 +101,7 @@ def test_the_other_modes_match_too(environment: str, shared: Context) -> None:
 
 
 @pytest.mark.frameworks
-@pytest.mark.parametrize(("name", "mode"), [("jax", "eager"), ("jax", "xla"), ("torch", "xla")])
+@pytest.mark.parametrize(("name", "mode"), [("jax", "eager"), ("jax", "xla"), ("torch", "xla"), ("mlx", "xla")])
 def test_a_mode_that_does_not_exist_is_unsupported_with_its_reason(name: str, mode: str) -> None:
     shared = context_of(name, interpreter_of(name))
     with conversation(name, "cpu", shared) as worker, pytest.raises(StageFailed) as failed:

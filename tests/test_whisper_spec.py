@@ -439,7 +439,7 @@ def test_training_takes_no_recording() -> None:
 CONTRACT = ("encode", "first", "next", "build", "remap", "inference", "verification", "training", "loss")
 
 
-@pytest.mark.parametrize("framework", ["torch", "tensorflow", "jax"])
+@pytest.mark.parametrize("framework", ["torch", "tensorflow", "jax", "mlx"])
 def test_twins_name_the_same_things_in_the_same_order(framework: str) -> None:
     source = (ROOT / f"workloads/whisper/whisper_{framework}.py").read_text()
     names = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
@@ -453,15 +453,16 @@ GROWTH = """
 import importlib, sys
 from bench import workload
 from bench.frameworks.base import Job
+from bench.worker import CLASSES
 name = sys.argv[1]
 module = importlib.import_module(f"bench.frameworks.{name}")
-framework = getattr(module, {"torch": "Torch", "tensorflow": "TensorFlow", "jax": "Jax"}[name])()
+framework = getattr(module, CLASSES[name])()
 framework.open("cpu", 1)
 spec = workload.get("whisper")
 config = spec.settings("tiny-test", "inference", "tokens-12")
 inputs = spec.inputs(config, "inference", 1, 0)
 twin = importlib.import_module(f"workloads.whisper.whisper_{name}")
-mode = "eager" if name == "torch" else "compiled"
+mode = "compiled" if name in ("tensorflow", "jax") else "eager"
 job = Job(twin, config, "inference", None, "fp32", mode, spec.weights(config, 0), inputs)
 program = framework.program(job)
 shapes = set()
@@ -476,6 +477,7 @@ assert found["tokens"].shape == (1, 12)
 assert len(shapes) == 1, shapes
 compiled = {
     "torch": lambda part: 1,
+    "mlx": lambda part: 1,
     "tensorflow": lambda part: part.experimental_get_tracing_count(),
     "jax": lambda part: getattr(part, "func", part)._cache_size(),
 }[name]

@@ -34,6 +34,7 @@ SABOTEURS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("(1 + EPSILON))).detach()", "(1 + EPSILON)))"),
             ("alpha = tf.stop_gradient(", "alpha = ("),
             ("alpha = jax.lax.stop_gradient(", "alpha = ("),
+            ("alpha = mx.stop_gradient(", "alpha = ("),
         ],
     ),
 }
@@ -94,6 +95,26 @@ def by_jax(twin: Any, compiled: bool) -> Callable[[Arrays], Arrays]:
     return run
 
 
+def by_mlx(twin: Any, compiled: bool) -> Callable[[Arrays], Arrays]:
+    import mlx.core as mx
+
+    def value(heads: Any, rest: Any) -> Any:
+        return twin.loss({**rest, **heads}, rest)
+
+    # Never compiled: MLX's CPU build starts a C++ compiler for every fused kernel.
+    both = mx.value_and_grad(value)
+
+    def run(case: Arrays) -> Arrays:
+        tensors = {name: mx.array(array) for name, array in case.items()}
+        heads, rest = (
+            {name: tensors[name] for name in tensors if (name in HEADS) == wanted} for wanted in (True, False)
+        )
+        result, gradients = both(heads, rest)
+        return {"loss": np.array(result), **{head: np.array(gradients[head]) for head in HEADS}}
+
+    return run
+
+
 def broken(framework: str, changes: list[tuple[str, str]]) -> Any:
     """The twin's module with one rule broken: whichever of ``changes`` (old, new) its source has."""
     source = Path(f"workloads/yolov5/loss_{framework}.py").read_text(encoding="utf-8")
@@ -107,7 +128,7 @@ def broken(framework: str, changes: list[tuple[str, str]]) -> Any:
 
 def main(framework: str, cases_file: str, results_file: str) -> None:
     """See the module."""
-    runner = {"torch": by_torch, "tensorflow": by_tensorflow, "jax": by_jax}[framework]
+    runner = {"torch": by_torch, "tensorflow": by_tensorflow, "jax": by_jax, "mlx": by_mlx}[framework]
     cases: dict[str, Arrays] = defaultdict(dict)
     with np.load(cases_file) as stored:
         for name, value in stored.items():

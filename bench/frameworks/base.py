@@ -5,7 +5,7 @@ An adapter is the only place that chooses a device, casts, compiles, takes gradi
 prints, parses or chooses a device. Every twin has, in this order:
 
     the model's classes or functions
-    build(config) -> model              torch: nn.Module, TensorFlow: keras.Model, JAX: None (parameters are a pytree)
+    build(config) -> model              torch, MLX: nn.Module, TensorFlow: keras.Model, JAX: None (a pytree)
     remap(key, value) -> (key, value)   canonical weight name and array -> this framework's; linear, so it serves
                                         gradients too. JAX keys are dotted paths into the pytree.
     inference(model, inputs) -> {name: tensor}         JAX: inference(params, inputs, config)
@@ -24,9 +24,10 @@ A twin may also have:
     verification(parts, inputs, config)     -> {name: tensor}: more outputs, compared and never timed; without PARTS its
                                             first argument is the model (JAX: params)
     trainable(path) -> bool                 JAX: which weights the optimizer moves; the new values of the others are
-                                            outputs ``state.<path>`` of ``training``. torch: buffers; Keras: trainable
+                                            outputs ``state.<path>`` of ``training``. torch: buffers; Keras: trainable;
+                                            MLX: frozen
     layout(config) -> str                   the memory layout of the activations, for the record: ``NCHW``, ``NHWC``
-    loaded(model) -> None                   torch, TensorFlow: called once when the weights are in
+    loaded(model) -> None                   torch, TensorFlow, MLX: called once when the weights are in
 
 and, where the model is another library's (a peer to compare with, benchmarks/peers/):
 

@@ -1,4 +1,4 @@
-"""The perceptron in JAX: pure functions of a pytree. Twins: mlp_torch.py, mlp_tensorflow.py."""
+"""The perceptron in JAX: pure functions of a pytree. Twins: mlp_torch.py, mlp_tensorflow.py, mlp_mlx.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The perceptron in TensorFlow (Keras 3). Twins: mlp_torch.py, mlp_jax.py."""
+"""The perceptron in TensorFlow (Keras 3). Twins: mlp_torch.py, mlp_jax.py, mlp_mlx.py."""
 
 from __future__ import annotations
 

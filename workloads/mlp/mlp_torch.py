@@ -1,4 +1,4 @@
-"""The perceptron in PyTorch. Twins: mlp_tensorflow.py, mlp_jax.py."""
+"""The perceptron in PyTorch. Twins: mlp_tensorflow.py, mlp_jax.py, mlp_mlx.py."""
 
 from __future__ import annotations
 

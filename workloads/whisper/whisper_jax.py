@@ -1,4 +1,4 @@
-"""Whisper in JAX: pure functions of a pytree. Twins: whisper_torch.py, whisper_tensorflow.py."""
+"""Whisper in JAX: pure functions of a pytree. Twins: whisper_torch.py, whisper_tensorflow.py, whisper_mlx.py."""
 
 from __future__ import annotations
 

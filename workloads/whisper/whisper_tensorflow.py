@@ -1,4 +1,4 @@
-"""Whisper in TensorFlow (Keras 3). Twins: whisper_torch.py, whisper_jax.py."""
+"""Whisper in TensorFlow (Keras 3). Twins: whisper_torch.py, whisper_jax.py, whisper_mlx.py."""
 
 from __future__ import annotations
 

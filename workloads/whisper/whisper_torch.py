@@ -1,4 +1,4 @@
-"""Whisper in PyTorch. Twins: whisper_tensorflow.py, whisper_jax.py."""
+"""Whisper in PyTorch. Twins: whisper_tensorflow.py, whisper_jax.py, whisper_mlx.py."""
 
 from __future__ import annotations
 

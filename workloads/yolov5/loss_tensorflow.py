@@ -1,4 +1,4 @@
-"""YOLOv5's loss in TensorFlow, in fixed shapes. Twins: loss_torch.py, loss_jax.py.
+"""YOLOv5's loss in TensorFlow, in fixed shapes. Twins: loss_torch.py, loss_jax.py, loss_mlx.py.
 
 The rules are those of upstream's ``ComputeLoss`` (YOLOv5 7.0, ``utils/loss.py``) with its default hyper-parameters.
 Upstream collects the matches of targets and anchors by boolean indexing; here every candidate stays, with a mask.

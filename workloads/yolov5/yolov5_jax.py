@@ -1,4 +1,4 @@
-"""YOLOv5 in JAX: pure functions of a pytree. Twins: yolov5_torch.py, yolov5_tensorflow.py."""
+"""YOLOv5 in JAX: pure functions of a pytree. Twins: yolov5_torch.py, yolov5_tensorflow.py, yolov5_mlx.py."""
 
 from __future__ import annotations
 

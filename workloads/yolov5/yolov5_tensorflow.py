@@ -1,4 +1,4 @@
-"""YOLOv5 in TensorFlow (Keras 3). Twins: yolov5_torch.py, yolov5_jax.py."""
+"""YOLOv5 in TensorFlow (Keras 3). Twins: yolov5_torch.py, yolov5_jax.py, yolov5_mlx.py."""
 
 from __future__ import annotations
 

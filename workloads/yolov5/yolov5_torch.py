@@ -1,4 +1,4 @@
-"""YOLOv5 in PyTorch. Twins: yolov5_tensorflow.py, yolov5_jax.py."""
+"""YOLOv5 in PyTorch. Twins: yolov5_tensorflow.py, yolov5_jax.py, yolov5_mlx.py."""
 
 from __future__ import annotations
 
