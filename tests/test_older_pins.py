@@ -22,7 +22,7 @@ from tests.test_parity_models import Work, cell_of, shared_context, verified
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["twinbench"]
 
-#: Training of YOLOv5 compiles for half a minute and has no code of its own in the adapters: by hand (CONTRIBUTING.md).
+#: Training of YOLOv5 compiles for half a minute and has no adapter code of its own: by hand (docs/environments.md).
 WORKS: tuple[tuple[Work, tuple[str, ...]], ...] = (
     (("mlp", "inference", "default"), ("fp32", "fp16", "bf16", "amp-fp16")),
     (("mlp", "training", "sgd"), ("fp32", "bf16", "amp-fp16")),
