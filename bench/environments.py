@@ -23,6 +23,7 @@ FAKE_BEHAVIOURS = (
     "crash",
     "hang",
     "oom",
+    "small-memory",
     "drifting",
     "throttling",
     "lazy",

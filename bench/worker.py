@@ -26,6 +26,7 @@ from bench import memory, precision, tensors, timing, verify
 from bench.cell import Cell
 from bench.errors import Unsupported
 from bench.frameworks.base import Framework, Job, Program
+from bench.passes import PassStages, Watch
 from bench.pipeline import Pipeline
 from bench.workload import Arrays, Config, Workload, get
 
@@ -63,15 +64,11 @@ def framework_for(name: str, environment: str) -> Framework:
     return framework
 
 
-class Session:
+class Session(PassStages):
     """The state of one worker. Every public method is a stage that the parent asks for by name."""
 
-    framework: Framework
-    program: Program
     workload: Workload
-    cell: Cell
     config: Config
-    fence: Callable[[Any], Any]
     twin: Any
     inputs: Arrays
 
@@ -79,6 +76,7 @@ class Session:
         """Import the framework and choose the device."""
         self.framework = framework_for(framework, environment)
         name = self.framework.open(device, threads)
+        self.device = device
         self.fence = self._fence("barrier")
         versions = {"python": platform.python_version()}
         for distribution in dict.fromkeys(("numpy", *self.framework.distributions)):
@@ -184,6 +182,7 @@ class Session:
         done = product()
         self.fence(done)
         fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
+        self.watch = Watch(self.framework)
         gemm = max(self._gemm_ceiling(p) for p in dict.fromkeys(("fp32", self.cell.precision)))
         copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
         with self.program.measuring():
@@ -192,6 +191,7 @@ class Session:
             scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
         gc.collect()
         gc.freeze()
+        watched = {"size": self.watch.size, "iterations": self.watch.iterations, **self.sentinel()}
         items = self.workload.items(self.config, self.cell.phase, self.cell.batch)
         return {
             "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
@@ -206,6 +206,7 @@ class Session:
             "item": next(iter(items)),
             "items": items,
             "peak_rss_bytes": self.peak_rss_bytes,
+            "sentinel": watched,
         }
 
     def burst(self) -> Reply:
@@ -313,7 +314,11 @@ class Session:
         best = 0.0
         while True:
             operand = np.random.RandomState(size).random_sample((size, size)).astype(np.float32)
-            best = max(best, self._ceiling(self.framework.matmul(operand, operand, word), 2.0 * size**3))
+            product = self.framework.matmul(operand, operand, word)
+            rate = self._ceiling(product, 2.0 * size**3)
+            if word == "fp32":
+                self.watch.offer(size, product, rate)
+            best = max(best, rate)
             affordable = (CEILING_NS * 1e-9 * best / 2.0) ** (1 / 3)
             if size == largest or affordable < 2 * size:
                 return best
@@ -343,6 +348,10 @@ STAGES = (
     "finish",
     "fit",
     "probe",
+    "sentinel",
+    "device_memory",
+    "sustain",
+    "profile",
 )
 
 
