@@ -107,20 +107,25 @@ def doctor(
     python: Python = [],  # noqa: B006
     threads: Threads = None,
     timeout: Timeout = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON for a bug report")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="also write JSON, to send; - prints it alone")
+    ] = None,
 ) -> None:
-    """Look at the machine and at every environment: devices, versions, fence, effective precision."""
+    """Look at the machine and at every environment, in a minute: devices, versions, fence, effective precision."""
     from bench import doctor as examination
 
     setup = options.setup(
         Selection(environments=options.split(environment)), python, "quick", None, None, 0, threads, timeout
     )
     report = examination.examine(setup)
-    if json:
+    if json == Path("-"):
         print(report.as_json())
     else:
         for part in report.tables():
             console.print(part)
+    if json not in (None, Path("-")):
+        json.write_text(report.as_json() + "\n", encoding="utf-8")
+        console.print(f"report: {json}", highlight=False, soft_wrap=True)
     if not report.healthy:
         raise typer.Exit(SOME_FAILED)
 

@@ -69,9 +69,7 @@ class Meters:
 class Nvml:
     """One NVIDIA GPU, by the driver's own library."""
 
-    def __init__(
-        self, variables: Mapping[str, str] = os.environ, device_file: Path = Path("/dev/nvidiactl")
-    ) -> None:
+    def __init__(self, variables: Mapping[str, str] = os.environ, device_file: Path = Path("/dev/nvidiactl")) -> None:
         """Raises NoMeter: no GPU, no library, no driver, or several GPUs and none named."""
         if not device_file.exists():
             raise NoMeter("no NVIDIA GPU")

@@ -14,7 +14,7 @@ from typing import Any
 from bench import timing
 from bench.cell import Cell
 from bench.frameworks.base import Framework, Program, Step
-from bench.frameworks.passes import NotMeasured, passes_for
+from bench.frameworks.passes import NotMeasured, RunSome, passes_for
 
 Reply = dict[str, Any]
 
@@ -76,11 +76,14 @@ class PassStages:
 
     def device_memory(self) -> Reply:
         """What a few iterations need on the device, or why that is not known."""
+        return self.memory_of(lambda: self._run(MEMORY_ITERATIONS))
+
+    def memory_of(self, run: RunSome) -> Reply:
+        """As ``device_memory``, of any work."""
         try:
-            found = passes_for(self.framework.name, self.device).memory(lambda: self._run(MEMORY_ITERATIONS))
+            return {"device_memory": passes_for(self.framework.name, self.device).memory(run)}
         except NotMeasured as reason:
             return {"not_measured": str(reason)}
-        return {"device_memory": found}
 
     def sustain(self, wall_ns: int) -> Reply:
         """Work on until ``wall_ns`` are over, burst by burst, for a meter that the parent reads; resets included."""

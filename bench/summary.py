@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 
 from bench.cell import Cell
 from bench.labels import plausible
-from bench.record import DeviceMemory, Failed, Fingerprint, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
+from bench.record import (
+    DeviceMemory,
+    Failed,
+    Fingerprint,
+    Measured,
+    Measurement,
+    Outcome,
+    Record,
+    TimedOut,
+    Unsupported,
+    Wrong,
+)
 from bench.sentinel import kept
 from bench.stats import Interval as Interval
 from bench.stats import interval, percentiles

@@ -275,7 +275,11 @@ class Session(PassStages):
                 labels[word] = precision.measure(self.framework, word)["label"]
             except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
                 labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
-        return {"fence": asdict(fence), "precisions": labels}
+        return {
+            "fence": asdict(fence),
+            "precisions": labels,
+            "device_memory": self.memory_of(lambda: self.fence(product())),
+        }
 
     def _fence(self, kind: str) -> Callable[[Any], Any]:
         framework = self.framework
