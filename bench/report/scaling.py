@@ -218,7 +218,7 @@ def _through_one(points: Sequence[tuple[float, float | None]]) -> float | None:
         if value is None or value <= 0:
             before = None
             continue
-        if value >= 1:
+        if value > 1:
             if before is None:
                 return place
             (x, y) = before
