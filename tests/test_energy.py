@@ -13,6 +13,7 @@ import pytest
 from bench import energy
 from bench.energy import Apple, Meters, NoMeter, Nvml, Rapl, Sampler, Zeus
 from bench.process import Reply, WorkerDied
+from bench.record import Energy
 from bench.report.stages import energy_text
 from bench.summary import summarise
 from tests.harness import command_line, no_processes, only_run, records_of
@@ -167,7 +168,7 @@ def test_of_several_gpus_one_must_be_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_power_becomes_energy_by_trapezoids(monkeypatch: pytest.MonkeyPatch) -> None:
     times, watts = iter([0.0, 1.0, 3.0]), iter([10.0, 20.0, 40.0])
     sampler = Sampler(lambda: next(watts), every_s=3600.0)
-    monkeypatch.setattr(energy.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
     sampler._samples = [sampler._read(), sampler._read()]
     sampler._over = SimpleNamespace(set=lambda: None)  # type: ignore[assignment]
     sampler._thread = SimpleNamespace(join=lambda: None)  # type: ignore[assignment]
@@ -244,10 +245,8 @@ def test_zeus_never_syncs_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_energy_per_item_in_the_table() -> None:
-    used = {"rails_joules": {"gpu": 300.0, "cpu package-0": 20.0}, "wall_ns": 2 * S, "iterations": 100, "source": "x"}
-    from bench.record import Energy
-
-    (row,) = summarise([record(measured=measurement(energy=Energy(**used)))])
+    used = Energy({"gpu": 300.0, "cpu package-0": 20.0}, 2 * S, 100, "x")
+    (row,) = summarise([record(measured=measurement(energy=used))])
     assert row.item_joules["gpu"] == pytest.approx(300 / 6400)
     assert energy_text(row) == "50.0 mJ (gpu 46.9, cpu package-0 3.12)"
     (without,) = summarise([record(measured=measurement(not_measured={"energy": "no meter"}))])

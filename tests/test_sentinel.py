@@ -141,6 +141,7 @@ def test_discarding_the_bursts_of_a_throttling_machine_gives_its_cool_speed(cli:
         rates[drift] = process_sample(one).rate
     assert rates["annotate"] is not None
     assert rates["discard"] is not None
+    assert one.measurement is not None
     drifted = sentinel.drifted(one.measurement)
     assert any(drifted)
     if drifted.count(False) >= sentinel.FEWEST_BURSTS:

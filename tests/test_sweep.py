@@ -12,7 +12,7 @@ import pytest
 from bench import store, sweep
 from bench.errors import UsageError
 from bench.plan import Selection, blocks, cells
-from bench.record import Failed, Measured, Record, TimedOut
+from bench.record import Failed, Measured, Outcome, Record, TimedOut
 from bench.report import as_markdown
 from bench.report.scaling import Curve, crossover, scalings
 from bench.setup import workloads
@@ -98,7 +98,7 @@ def test_first_processes_go_upwards_and_the_others_are_shuffled() -> None:
 
 
 def test_what_is_an_end() -> None:
-    ends = [
+    ends: list[Outcome] = [
         TimedOut("first_call", 9.0),
         Failed("first_call", "OutOfMemoryError", "CUDA out of memory. Tried to allocate 20 GiB", ""),
         Failed("load", "RuntimeError", "MPS backend out of memory", ""),
@@ -109,7 +109,8 @@ def test_what_is_an_end() -> None:
         Failed("load", "RuntimeError", "[metal::malloc] Attempting to allocate 9 bytes greater than the maximum", ""),
     ]
     assert all(sweep.is_end(one) for one in ends)
-    assert not any(sweep.is_end(one) for one in (Measured(), Failed("load", "KeyError", "memory_layout", "")))
+    others: list[Outcome] = [Measured(), Failed("load", "KeyError", "memory_layout", "")]
+    assert not any(sweep.is_end(one) for one in others)
 
 
 LIMIT = 100
@@ -215,6 +216,7 @@ def test_the_crossover_lies_where_the_lines_meet() -> None:
     assert one.at == pytest.approx(2 ** (1 + 2 / 3), rel=1e-6)
     assert one.low is not None
     assert one.high is not None
+    assert one.at is not None
     assert 2 < one.low < one.at < one.high < 4
     assert re.fullmatch(r"torch/cuda eager overtakes torch/cpu eager at batch 3\.2 \(interval 3\.0 to 3\.3\)", one.text)
 
