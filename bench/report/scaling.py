@@ -18,8 +18,8 @@ from bench.report.facts import outcome_word, precision_order, ratio, speed
 from bench.summary import CellSummary, Interval
 from bench.sweep import is_end_in_words
 
-#: Fewer points are no curve.
-FEWEST_POINTS = 2
+#: Fewer points are no curve. Two sizes side by side are what an ordinary run has, and the grid shows them.
+FEWEST_POINTS = {"batch": 2, "size": 3}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Scaling:
 
 
 def scalings(summaries: Sequence[CellSummary]) -> list[Scaling]:
-    """By batch and by size, wherever some curve has two points or more."""
+    """By batch and by size, wherever some curve has points enough."""
     batch_of = _batches_of(summaries)
     groups: dict[tuple[str, ...], list[CellSummary]] = {}
     for one in summaries:
@@ -143,7 +143,7 @@ def _scaling(
         lines.setdefault((one.cell.environment, one.cell.device, one.cell.mode), []).append(one)
     curves = tuple(_curve(words, line, place, name) for words, line in lines.items())
     curves = tuple(curve for curve in curves if curve.points)
-    if max((len(curve.points) for curve in curves), default=0) < FEWEST_POINTS:
+    if max((len(curve.points) for curve in curves), default=0) < FEWEST_POINTS[axis]:
         return None
     ticks = sorted({(place(one.cell), name(one.cell)) for one in rated})
     items = next((one.item for one in rated if one.item), "items")
@@ -185,7 +185,7 @@ def crossover(cpu: Curve, accelerator: Curve, axis: str, names: Mapping[float, s
     """Where the accelerator overtakes the CPU, or the CPU it; None with fewer than two places in common."""
     theirs = dict(cpu.points)
     ratios = [(place, ratio(mine, theirs[place])) for place, mine in accelerator.points if place in theirs]
-    if len(ratios) < FEWEST_POINTS:
+    if len(ratios) < 2:
         return None
     rises = ratios[0][1].estimate < 1
     faster, slower = (accelerator, cpu) if rises else (cpu, accelerator)
