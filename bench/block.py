@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from bench import __version__, environments, labels, machine
+from bench import __version__, energy, environments, labels, machine, sentinel
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.materials import Store
@@ -28,6 +28,7 @@ from bench.record import (
     Measurement,
     Outcome,
     Record,
+    Sentinel,
     TimedOut,
     Verification,
 )
@@ -48,6 +49,10 @@ TIMEOUTS_S: Mapping[str, float] = {
     "finish": 60.0,
     "fit": 900.0,
     "probe": 180.0,
+    "sentinel": 60.0,
+    "device_memory": 300.0,
+    "sustain": 300.0,
+    "profile": 600.0,
 }
 
 #: A process takes at least so many bursts, however slow: from them its median.
@@ -79,6 +84,10 @@ class Context:
     machine_facts: Mapping[str, Any]
     timeouts_s: Mapping[str, float] = field(default_factory=lambda: TIMEOUTS_S)
     on_stage: OnStage = nobody
+    #: What is done with bursts during which the clock was another one: see bench/sentinel.py.
+    drift: str = "annotate"
+    #: The meters of the energy pass; None: there is no such pass.
+    meters: energy.Meters | None = None
 
     def child_environment(self, cell: Cell) -> dict[str, str]:
         """The variables a worker for ``cell`` starts with."""
@@ -107,16 +116,19 @@ class Member:
         self._facts: dict[str, Any] = {}
         self._prepared: dict[str, Any] = {}
         self._bursts: list[Reply] = []
+        #: The readings of the clock sentinel: (bursts that were over, reply).
+        self._watched: list[tuple[int, Reply]] = []
+        self._not_measured: dict[str, str] = {}
         self._power_before = machine.power()
         self._worker: Worker | None = None
 
     def make_ready(self) -> None:
         """Spawn, open, load, first call, verify, prepare; raises Ended when one of them decides the outcome."""
         context, cell = self._context, self.cell
-        materials = context.store.materials(self._workload, cell)
         try:
+            materials = context.store.materials(self._workload, cell)
             reference = context.store.reference(self._workload, cell)
-        except UsageError as error:
+        except (UsageError, MemoryError) as error:
             self._end(Failed("reference", type(error).__name__, str(error), ""))
         started = time.perf_counter_ns()
         try:
@@ -133,9 +145,18 @@ class Member:
         twins = self._environment.twins
         self._facts.update(self.stage("load", cell=cell.words(), weights=weights, inputs=inputs, twins=twins))
         self._stages_ns["first_call"] = self.stage("first_call")["first_call_ns"]
+        # Before anything else is on the device: some frameworks' peak cannot be set back.
+        self._pass("device-memory", self.stage("device_memory"))
         self._facts.update(self.stage("verify", **reference.arguments()))
         profile = context.profile
-        self._prepared = self.stage("prepare", burst_ns=profile.burst_ns, warm_up_ns=profile.warm_up_ns)
+        self._prepared.update(self.stage("prepare", burst_ns=profile.burst_ns, warm_up_ns=profile.warm_up_ns))
+        self._watched.append((0, self._prepared.pop("sentinel")))
+
+    def _pass(self, name: str, reply: Reply) -> None:
+        """What a separate pass found, or why it found nothing."""
+        if "not_measured" in reply:
+            self._not_measured[name] = reply.pop("not_measured")
+        self._prepared.update(reply)
 
     def stage(self, stage: str, **arguments: Any) -> Reply:
         """Ask the worker for a stage; its end in any other way than well becomes the outcome.
@@ -169,7 +190,15 @@ class Member:
         reply = self.stage("burst")
         foreign = machine.cpu_busy_ns() - before - reply["own_cpu_ns"]
         self._bursts.append({**reply, "foreign_cpu_ns": max(0, foreign)})
+        self._watch()
         return float(reply["wall_ns"] * 1e-9 / reply["iterations"])
+
+    def _watch(self, at_least: int = 0) -> None:
+        """Read the clock sentinel if it is due; with ``at_least`` 1, if any burst came after the last reading."""
+        over, last = self._watched[-1]
+        since = [burst["wall_ns"] for burst in self._bursts[over:]]
+        if (at_least and since) or sentinel.is_due(since, last["cost_ns"]):
+            self._watched.append((len(self._bursts), self.stage("sentinel")))
 
     @property
     def burst_ns(self) -> int:
@@ -177,12 +206,25 @@ class Member:
         return sum(burst["wall_ns"] for burst in self._bursts)
 
     def complete(self) -> None:
-        """Latency samples, the stages and the second calibration; then the cell is measured."""
+        """Latency samples, the stages and the second calibration; then the cell is measured. Then its energy."""
         profile = self._context.profile
+        self._watch(at_least=1)
         self._prepared.update(self.stage("latency", samples=profile.latency_samples, limit_ns=profile.latency_ns))
         self._prepared.update(self.stage("stages", samples=profile.stage_samples, limit_ns=profile.latency_ns))
         self._prepared.update(self.stage("finish"))
+        self._energy()
         self.outcome = Measured()
+
+    def _energy(self) -> None:
+        """A pass of its own, after all that is timed; the parent reads the meters. A failure costs the energy only."""
+        meters = self._context.meters
+        if meters is None:
+            return
+        assert self._worker is not None
+        self._context.on_stage(self.cell, "energy")
+        self._pass(
+            "energy", energy.measure(meters, self.cell.device, self._worker, self._context.timeouts_s["sustain"])
+        )
 
     def close(self) -> None:
         """End the worker."""
@@ -230,7 +272,16 @@ class Member:
             foreign_cpu_ns=list(column("foreign_cpu_ns")),
             started_ns=column("started_ns"),
         )
-        return msgspec.convert({**self._prepared, "bursts": msgspec.to_builtins(bursts)}, Measurement)
+        first = self._watched[0][1]
+        watch = Sentinel(
+            size=first["size"],
+            iterations=first["iterations"],
+            after_burst=[over for over, _ in self._watched],
+            wall_ns=[reading["wall_ns"] for _, reading in self._watched],
+            policy=self._context.drift,
+        )
+        passes = {"sentinel": msgspec.to_builtins(watch), "not_measured": self._not_measured}
+        return msgspec.convert({**self._prepared, **passes, "bursts": msgspec.to_builtins(bursts)}, Measurement)
 
     def _fingerprint(self) -> Fingerprint:
         context, facts = self._context, self._facts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from bench.options import (
     Python,
     Results,
     Seed,
+    SweepLimit,
+    SweepOption,
     Threads,
     Timeout,
     Variant,
@@ -45,7 +48,9 @@ from bench.options import (
     several,
 )
 from bench.plan import Selection
+from bench.sentinel import POLICIES
 from bench.summary import CellSummary, summarise
+from bench.sweep import LIMIT_S, is_end_in_words
 
 app = typer.Typer(
     name="twinbench",
@@ -102,20 +107,25 @@ def doctor(
     python: Python = [],  # noqa: B006
     threads: Threads = None,
     timeout: Timeout = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON for a bug report")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="also write JSON, to send; - prints it alone")
+    ] = None,
 ) -> None:
-    """Look at the machine and at every environment: devices, versions, fence, effective precision."""
+    """Look at the machine and at every environment, in a minute: devices, versions, fence, effective precision."""
     from bench import doctor as examination
 
     setup = options.setup(
         Selection(environments=options.split(environment)), python, "quick", None, None, 0, threads, timeout
     )
     report = examination.examine(setup)
-    if json:
+    if json == Path("-"):
         print(report.as_json())
     else:
         for part in report.tables():
             console.print(part)
+    if json not in (None, Path("-")):
+        json.write_text(report.as_json() + "\n", encoding="utf-8")
+        console.print(f"report: {json}", highlight=False, soft_wrap=True)
     if not report.healthy:
         raise typer.Exit(SOME_FAILED)
 
@@ -130,6 +140,8 @@ def run(
     precision: Precision = [],  # noqa: B006
     mode: Mode = [],  # noqa: B006
     batch: Batch = [],  # noqa: B006
+    sweep: SweepOption = [],  # noqa: B006
+    sweep_limit: SweepLimit = LIMIT_S,
     python: Python = [],  # noqa: B006
     profile: ProfileOption = "quick",
     processes: Processes = None,
@@ -139,6 +151,11 @@ def run(
     timeout: Timeout = None,
     weights: Weights = None,
     inputs: Inputs = None,
+    energy: Annotated[bool, typer.Option("--energy", help="also a pass for the energy of each cell")] = False,
+    drift: Annotated[str, typer.Option(help=f"bursts at another clock: {' or '.join(POLICIES)}")] = POLICIES[0],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="refuse to run on battery, hot, beside others, ... instead of warning")
+    ] = False,
     results: Results = RESULTS,
     baseline: Baseline = "",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
@@ -148,11 +165,14 @@ def run(
     from bench import session
 
     if resume:
-        asked = (works, phase, variant, environment, device, precision, mode, batch, python, weights, inputs)
+        asked = (works, phase, variant, environment, device, precision, mode, batch, sweep, python, weights, inputs)
         if (
             any(asked)
             or profile != "quick"
             or seed
+            or energy
+            or drift != POLICIES[0]
+            or sweep_limit != LIMIT_S
             or any(n is not None for n in (processes, bursts, threads, timeout))
         ):
             raise UsageError("--resume goes on with a run as it was asked for: only --run and --results go with it")
@@ -162,13 +182,17 @@ def run(
         if run_name:
             raise UsageError("--run says which run --resume goes on with: give --resume, too")
         selection = options.selection(works, phase, variant, environment, device, precision, mode, batch)
+        selection = replace(selection, sweeps=tuple(sweep))
         setup = options.setup(selection, python, profile, processes, bursts, seed, threads, timeout, weights, inputs)
+        setup = options.with_passes(setup, energy, drift, sweep_limit)
         folder = None
-    folder = session.measure(setup, results, folder, console)
+    folder = session.measure(setup, results, folder, console, strict)
     problems: list[str] = []
     summaries = summarise(store.read(folder, problems))
     _show(summaries, problems, baseline)
     console.print(f"\nrecords: {folder}\nreport:  twinbench report {folder}", highlight=False, soft_wrap=True)
+    if setup.selection.sweeps:  # where a series ends is what was asked
+        summaries = [one for one in summaries if not is_end_in_words(one.outcome, one.reason)]
     raise typer.Exit(_exit_code(summaries))
 
 
@@ -318,6 +342,47 @@ def export(
     console.print(f"{count} benchmarks: {out}", highlight=False, soft_wrap=True)
     if not count:
         raise typer.Exit(NOTHING_MEASURED)
+
+
+@app.command()
+def profile(
+    work: Annotated[str, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE; with the options it must be one cell")],
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = [],  # noqa: B006
+    precision: Precision = ["fp32"],  # noqa: B006
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    iterations: Annotated[int, typer.Option(help="iterations under the profiler, after as many warm ones")] = 5,
+    out: Annotated[Path, typer.Option(help="folder of all profiles")] = Path("profiles"),
+    wait: Annotated[int, typer.Option(help="seconds before it starts, to attach Instruments to the process")] = 0,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
+) -> None:
+    """Profile one cell: its operators with their share, and a trace for Perfetto. Measures nothing."""
+    from bench import profiling
+    from bench.progress import progress
+
+    options.at_least("iterations", iterations, 1)
+    options.at_least("wait", wait, 0)
+    selection = options.selection([work], phase, variant, environment, device, precision, mode, batch)
+    setup = options.setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
+    with progress(console) as view:
+
+        def warm(pid: int | None) -> None:
+            if wait:
+                view.note(f"process {pid} is warm and starts in {wait} s: attach Instruments now")
+                time.sleep(wait)
+
+        made = profiling.profile(setup, out, iterations, view, warm)
+    console.print(made.table())
+    for line in made.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command("import-weights")

@@ -25,6 +25,7 @@ FAKE_BEHAVIOURS = (
     "crash",
     "hang",
     "oom",
+    "small-memory",
     "drifting",
     "throttling",
     "lazy",

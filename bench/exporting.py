@@ -147,6 +147,9 @@ def _row(summary: CellSummary) -> dict[str, Any]:
         "limit": summary.limit,
         "effective_precision": summary.effective_precision,
         "peak_rss_bytes": summary.peak_rss_bytes,
+        "device_memory_bytes": summary.device_memory.peak_bytes if summary.device_memory else None,
+        "device_memory_kind": summary.device_memory.kind if summary.device_memory else None,
+        "joules_per_item": sum(summary.item_joules.values()) if summary.item_joules else None,
         "layout": summary.layout,
         "answer": summary.answer,
         # One column per further unit and per stage that any cell of the file has.

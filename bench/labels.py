@@ -2,6 +2,7 @@
 
     stable | noisy | throttled     the fixed calibration kernel before and after; absent when it was not timed
     contended                      others took CPU time while the bursts ran
+    clock-drift                    the sentinel between bursts changed by more than 3 %, and no neighbour explains it
     never-steady                   the warm-up ran into its caps before two half-windows agreed
     fence:host-read                the framework's barrier was a no-op: every fence read a value back instead
     implausible:fence              a barrier was trusted although it returns long before the result exists
@@ -17,12 +18,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from bench.record import Bursts, Measurement
+from bench.contention import JIFFY_NS as JIFFY_NS
+from bench.contention import burst_is_contended as burst_is_contended
+from bench.contention import is_contended as is_contended
+from bench.record import Measurement
+from bench.sentinel import has_drifted
 
 STABLE = "stable"
 NOISY = "noisy"
 THROTTLED = "throttled"
 CONTENDED = "contended"
+CLOCK_DRIFT = "clock-drift"
 NEVER_STEADY = "never-steady"
 FENCE_HOST_READ = "fence:host-read"
 IMPLAUSIBLE = "implausible:"
@@ -35,17 +41,6 @@ IMPLAUSIBLE_SCALING = IMPLAUSIBLE + "scaling"
 CALIBRATION_SPREAD = 0.10
 #: The kernel is one tenth slower after the bursts than before: first clock steps under heat are of that size.
 THROTTLE_SHIFT = 0.10
-#: The kernel counts CPU time by jiffies of 10 ms, and the difference of two readings can be off by one at either end.
-JIFFY_NS = 10_000_000
-#: So up to two jiffies in one burst may be rounding alone, and prove nothing about that burst.
-UNCERTAIN_NS = 2 * JIFFY_NS
-#: A burst beyond the rounding is contended when others had a quarter of a core or more during it.
-BURST_SHARE = 0.25
-#: A process is contended when a quarter of its bursts were: the median over bursts then begins to move ...
-CONTENDED_FRACTION = 0.25
-#: ... or when others had 15 % of a core over all its bursts, where the rounding of single bursts has averaged out.
-#: An idle desktop uses 1-5 % of a core; readings clipped at zero add up to 5 % for 50 ms bursts.
-TOTAL_SHARE = 0.15
 #: The ceiling is a measured one and a cell may use a better kernel; a quarter above it is still possible, not more.
 ROOFLINE_SLACK = 1.25
 #: A ceiling that was measured beside noise may itself be half too low. A forgotten fence exceeds it tenfold anyway.
@@ -73,6 +68,7 @@ def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
     )
     findings = (
         (CONTENDED, contended),
+        (CLOCK_DRIFT, has_drifted(measurement)),
         (NEVER_STEADY, not measurement.warm_up.steady),
         (FENCE_HOST_READ, measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
@@ -102,26 +98,6 @@ def stability_of(before_ns: list[int], after_ns: list[int], contended: bool = Fa
     spread = max((before_high - before_low) / before, (after_high - after_low) / after)
     moved = max(before, after) / min(before, after) - 1
     return NOISY if max(spread, moved) > CALIBRATION_SPREAD else STABLE
-
-
-def is_contended(bursts: Bursts) -> bool:
-    """Whether others took CPU time during the bursts; False where nothing is known.
-
-    One burst of 50 ms holds five jiffies, so it is judged alone only beyond ``UNCERTAIN_NS``; smaller amounts count
-    in the total over all bursts, where rounding up and rounding down cancel.
-    """
-    known = [(ns, wall) for ns, wall in zip(bursts.foreign_cpu_ns, bursts.wall_ns, strict=True) if ns is not None]
-    if not known:
-        return False
-    foreign_ns, wall_ns = sum(ns for ns, _ in known), sum(wall for _, wall in known)
-    if foreign_ns > UNCERTAIN_NS and foreign_ns >= TOTAL_SHARE * wall_ns:
-        return True
-    return sum(burst_is_contended(ns, wall) for ns, wall in known) >= CONTENDED_FRACTION * len(known)
-
-
-def burst_is_contended(foreign_ns: int, wall_ns: int) -> bool:
-    """Whether one burst alone is proof: beyond the rounding of two counters, and a quarter of a core or more."""
-    return foreign_ns > UNCERTAIN_NS and foreign_ns >= BURST_SHARE * wall_ns
 
 
 def fence_is_fake(measurement: Measurement) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench import tensors, verify
 from bench.cell import Cell
 from bench.errors import TensorError
@@ -124,6 +126,8 @@ class Store:
 
     def _arrays(self, workload: Workload, cell: Cell) -> tuple[Arrays, Arrays]:
         config = workload.settings(cell.size, cell.phase, cell.variant)
+        if cell.batch > workload.sizes[cell.size].batch:
+            self._check_room(workload, cell)
         if self._weights_file is None:
             weights = workload.weights(config, self.seed)
         else:
@@ -135,6 +139,19 @@ class Store:
             inputs = verify.load_inputs(self._inputs_file, inputs)
             workload.check_inputs(config, inputs)
         return weights, inputs
+
+    def _check_room(self, workload: Workload, cell: Cell) -> None:
+        """Refuse inputs that cannot fit before they are made: the kernel would end this process, not the allocation.
+
+        Raises:
+            MemoryError: names both amounts. The reference in float64 needs twice the inputs, and their copy.
+        """
+        config = workload.settings(cell.size, cell.phase, cell.variant)
+        one = sum(array.nbytes for array in workload.inputs(config, cell.phase, 1, self.seed).values())
+        needed, free = 3 * one * cell.batch, psutil.virtual_memory().available
+        if needed > free:
+            amounts = f"need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+            raise MemoryError(f"out of memory on the host: inputs and reference of batch {cell.batch} {amounts}")
 
     def _put(self, arrays: Arrays) -> tuple[Path, str]:
         sha = tensors.digest(arrays)

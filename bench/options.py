@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench import sweep
 from bench.cell import DEVICES, MODES, PHASES, PRECISIONS
 from bench.errors import UsageError
-from bench.plan import PROFILES, Selection
+from bench.plan import PROFILES, Selection, check_words
+from bench.sentinel import POLICIES
 
 if TYPE_CHECKING:
     from bench.setup import Setup
@@ -42,6 +45,13 @@ Device = Annotated[Words, several("default: all that work here", DEVICES)]
 Precision = Annotated[Words, several("default: fp32, fp16, bf16", PRECISIONS)]
 Mode = Annotated[Words, several("default: what the framework's users write", ("default", "all", *MODES))]
 Batch = Annotated[Words, several("items per iteration; default: the size's own")]
+SweepOption = Annotated[
+    Words,
+    typer.Option(
+        "--sweep", help="batch=1,2,4,8 or size=NAME,NAME; ending in ,... it goes on until time or memory ends"
+    ),
+]
+SweepLimit = Annotated[float, typer.Option(help="seconds of a process after which an open-ended sweep ends")]
 Python = Annotated[Words, typer.Option(metavar="NAME=PATH", help="interpreter of an environment; may be repeated")]
 ProfileOption = Annotated[str, typer.Option(help=f"how much is measured: {', '.join(PROFILES)}")]
 Processes = Annotated[int | None, typer.Option(help="fresh processes a cell; default: the profile's")]
@@ -78,6 +88,16 @@ def finite(what: str, value: float) -> None:
         raise UsageError(f"--{what} must be a number from 0, got {value:g}")
 
 
+def at_least(what: str, value: int, least: int) -> None:
+    """Refuse a number below ``least``.
+
+    Raises:
+        UsageError: names the option and the value.
+    """
+    if value < least:
+        raise UsageError(f"--{what} must be at least {least}, got {value}")
+
+
 def numbers(what: str, values: Iterable[str]) -> tuple[int, ...]:
     """Whole numbers from 1, given as ``split`` takes them.
 
@@ -112,6 +132,21 @@ def selection(
         modes=split(mode),
         batches=numbers("batch", batch),
     )
+
+
+def with_passes(setup: Setup, energy: bool, drift: str, sweep_limit: float) -> Setup:
+    """The request with its passes and policies.
+
+    Raises:
+        UsageError: an unknown policy, a limit that is none, or a malformed sweep.
+    """
+    check_words("policy of --drift", [drift], POLICIES)
+    if not 0 < sweep_limit <= LONGEST_TIMEOUT_S:
+        raise UsageError(
+            f"--sweep-limit must be above 0 and at most {LONGEST_TIMEOUT_S:,} seconds, got {sweep_limit:g}"
+        )
+    sweep.parsed(setup.selection.sweeps)
+    return replace(setup, energy=energy, drift=drift, sweep_limit_s=sweep_limit)
 
 
 def setup(

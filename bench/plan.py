@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from bench import environments
+from bench import environments, sweep
 from bench.cell import DEVICES, MODES, PHASES, PRECISIONS, Cell
 from bench.errors import UsageError, unknown
 from bench.workload import Workload
@@ -55,6 +55,8 @@ class Selection:
     precisions: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     batches: tuple[int, ...] = ()
+    #: ``batch=1,2,4,...``: see ``bench/sweep.py``.
+    sweeps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,14 @@ def cells(
         if device not in usable
     ]
     chosen: dict[Cell, None] = {}
-    for text in selection.workloads or tuple(sorted(workloads)):
-        name, size = parse_work(text, workloads)
+    batches = _batches(selection)
+    for name, size in _works(selection, workloads):
         spec = workloads[name]
         for (phase, variant), environment in product(_phases(selection, spec), devices):
             usable = [d for d in devices[environment] if d in selection.devices or not selection.devices]
             spec.settings(size, phase, variant)  # a number out of range is an error now
             for batch, device, precision, mode in product(
-                selection.batches or (spec.sizes[size].batch,),
+                batches or (spec.sizes[size].batch,),
                 usable,
                 selection.precisions or _precisions(selection, spec, phase),
                 _modes(selection, environments.get(environment).framework),
@@ -131,6 +133,28 @@ def cells(
                     raise UsageError(f"batch must be at least 1, got {batch}")
                 chosen[Cell(name, size, phase, variant, batch, environment, device, precision, mode)] = None
     return list(chosen), skips
+
+
+def _works(selection: Selection, workloads: Mapping[str, Workload]) -> list[tuple[str, str]]:
+    """(workload, size) in the order of the words; all sizes of a sweep over them."""
+    texts = selection.workloads or tuple(sorted(workloads))
+    sweeping = sweep.parsed(selection.sweeps).get("size")
+    if sweeping is None:
+        return [parse_work(text, workloads) for text in texts]
+    for text in texts:
+        if ":" in text:
+            raise UsageError(f"--sweep size chooses the sizes: give {text.partition(':')[0]!r}, not {text!r}")
+    check_words("workload", texts, sorted(workloads))
+    return [(name, size) for name in texts for size in sweep.sizes(sweeping, workloads[name])]
+
+
+def _batches(selection: Selection) -> tuple[int, ...]:
+    sweeping = sweep.parsed(selection.sweeps).get("batch")
+    if sweeping is None:
+        return selection.batches
+    if selection.batches:
+        raise UsageError("--sweep batch chooses the batches: leave --batch out")
+    return sweep.batches(sweeping)
 
 
 def _check_devices(asked: Sequence[str], devices: Mapping[str, Sequence[str]]) -> None:
@@ -190,11 +214,14 @@ def _modes(selection: Selection, framework: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(IDIOM[framework] if mode == "default" else mode for mode in selection.modes))
 
 
-def blocks(chosen: Sequence[Cell], processes: int, seed: int) -> list[Block]:
+def blocks(
+    chosen: Sequence[Cell], processes: int, seed: int, rank: Callable[[Cell], tuple[int, int]] | None = None
+) -> list[Block]:
     """Every cell ``processes`` times, all shuffled together, so that a slow hour hits every cell alike.
 
-    A cell on an accelerator is measured as a duet with the same cell on the CPU, where that one is chosen too: of the
-    same environment, or of the one that holds its baseline.
+    With ``rank`` (a sweep's), the first process of each cell comes first, in order of rank. A cell on an accelerator is
+    measured as a duet with the same cell on the CPU, where that one is chosen too: of the same environment, or of the
+    one that holds its baseline.
     """
     present = set(chosen)
     groups: list[tuple[Cell, ...]] = []
@@ -207,4 +234,7 @@ def blocks(chosen: Sequence[Cell], processes: int, seed: int) -> list[Block]:
     groups += [(cell,) for cell in chosen if cell not in paired]
     planned = [Block(group, process) for process in range(processes) for group in groups]
     random.Random(seed).shuffle(planned)
+    if rank is not None:
+        # Stable: within a rank, and among the further processes, the shuffle stands.
+        planned.sort(key=lambda block: (block.process > 0, rank(block.cells[0]) if block.process == 0 else (0, 0)))
     return [replace(block, index=index) for index, block in enumerate(planned)]

@@ -4,6 +4,8 @@ History of the schema (a reader of every past version lives in ``store.py``):
   1  2026-11  first version
   2  2026-11  further units, stages and peak memory of a measurement; memory layout; a pipeline's answer. All have
               defaults, so version 1 reads as a record that says nothing about them.
+  3  2026-11  clock sentinel, device memory and energy of a measurement, and why one of them was not measured. All have
+              defaults.
 
 Structs are not tracked by the garbage collector (``gc=False``): they hold no cycles, and reports read 100,000 of them.
 Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
@@ -18,7 +20,7 @@ from msgspec import Struct
 
 from bench.cell import Cell
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Measured(Struct, frozen=True, gc=False, tag_field="kind", tag="measured"):
@@ -104,13 +106,58 @@ class Scaling(Struct, frozen=True, gc=False):
     ratio: float
 
 
+class Sentinel(Struct, frozen=True, gc=False):
+    """The clock sentinel: one fixed product of two square fp32 matrices, before the first burst and between bursts.
+
+    ``size`` is that of the matrices; ``iterations`` of it were in flight in a reading. Columns: how many bursts were
+    over, and the wall time of the reading (the fastest of three). ``policy`` is ``annotate`` or ``discard``: see
+    ``bench/sentinel.py``, which judges.
+    """
+
+    size: int
+    iterations: int
+    after_burst: list[int]
+    wall_ns: list[int]
+    policy: str = "annotate"
+
+
+class DeviceMemory(Struct, frozen=True, gc=False):
+    """What the cell's iterations needed on the device; weights and inputs are part of it.
+
+    ``kind``: ``peak`` (the allocator's own highest mark, set back before the iterations), ``peak-since-start`` (a mark
+    that cannot be set back, so load and first call are in it), or ``sampled`` (the highest of many readings; what lasts
+    for less than their distance is missed). ``source`` names the counter. ``reserved_bytes`` is what the framework took
+    from the driver, ``limit_bytes`` what it may take.
+    """
+
+    peak_bytes: int
+    kind: str
+    source: str
+    reserved_bytes: int | None = None
+    limit_bytes: int | None = None
+
+
+class Energy(Struct, frozen=True, gc=False):
+    """What the machine used while ``iterations`` ran for ``wall_ns`` in a pass after the bursts, idle draw included.
+
+    ``rails_joules`` is by part of the machine (``gpu``, ``cpu package``, ``dram``, ...), as far as it can be read here;
+    ``source`` says by what: a counter of energy, or sampled power.
+    """
+
+    rails_joules: dict[str, float]
+    wall_ns: int
+    iterations: int
+    source: str
+
+
 class Measurement(Struct, frozen=True, gc=False):
     """The raw samples of one process and the facts needed to judge them.
 
     ``items`` holds every unit and its count per iteration, the headline (``item``) first. ``stages_ns`` holds samples
     of the named stages of an iteration, each ended by a fence of its own, in passes apart from the bursts: they do not
     overlap as they may within a burst. ``peak_rss_bytes`` is the process's peak after load and first call, compilation
-    included, before anything else was done.
+    included, before anything else was done. ``not_measured`` says of a separate pass (``device-memory``, ``energy``,
+    ``sentinel``) why it gave nothing.
     """
 
     item: str
@@ -129,6 +176,10 @@ class Measurement(Struct, frozen=True, gc=False):
     items: dict[str, float] = {}
     stages_ns: dict[str, list[int]] = {}
     peak_rss_bytes: int | None = None
+    sentinel: Sentinel | None = None
+    device_memory: DeviceMemory | None = None
+    energy: Energy | None = None
+    not_measured: dict[str, str] = {}
 
 
 class Verification(Struct, frozen=True, gc=False):

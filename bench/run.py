@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from bench.plan import IDIOM, Block
 from bench.process import ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeout
 from bench.record import Record, TimedOut, Unsupported
 from bench.store import Appender
+from bench.sweep import Series
 
 
 def interpreters(given: Sequence[str], asked: Sequence[str]) -> dict[str, str]:
@@ -108,6 +110,11 @@ class Conversation:
             "open", framework=framework, environment=environment, device=device, threads=context.threads
         )
 
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None where it is no process of its own."""
+        return getattr(self._worker, "pid", None)
+
     def ask(self, stage: str, **arguments: Any) -> Reply:
         """The worker's answer to ``stage``.
 
@@ -188,20 +195,35 @@ def block_name(block: Block) -> str:
 
 
 def execute(
-    blocks: Sequence[Block], context: Context, appender: Appender, done: Done, settled: set[Cell]
+    blocks: Sequence[Block],
+    context: Context,
+    appender: Appender,
+    done: Done,
+    settled: set[Cell],
+    series: Series,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[Block, list[Record]]]:
     """Run ``blocks`` in order; each one's records are on disk before it is yielded.
 
+    ``series`` knows which points of a sweep lie beyond its end: they are not run; ``note`` is told of every end.
     ``done`` is not run again. ``settled`` are cells whose outcome another process would only repeat; it grows as such
     outcomes come in. Of a duet, what is neither done nor settled goes on alone.
     """
     for block in blocks:
         name = block_name(block)
-        cells = tuple(cell for cell in block.cells if cell not in settled and (cell.id, block.process) not in done)
+        cells = tuple(
+            cell
+            for cell in block.cells
+            if cell not in settled and (cell.id, block.process) not in done and not series.is_over(cell)
+        )
         records: list[Record] = []
         if cells:
+            began = time.monotonic_ns()
             records = run_block(replace(block, cells=cells), name, context)
             appender.append(records)
+            ends = [series.watch(record, time.monotonic_ns() - began) for record in records]
+            for end in filter(None, ends):
+                note(end)
             settled.update(record.cell for record in records if is_final(record, context.profile.patience_ns))
         yield block, records
 

@@ -9,28 +9,33 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench import __version__, store
+from bench import __version__, machine, preflight, store
 from bench.errors import Interrupted, UsageError
 from bench.progress import Progress, progress
 from bench.run import Done, execute, is_final
 from bench.setup import Planned, Setup, Survey, context, plan, same_environments, survey, this_command
+from bench.sweep import firsts
 
 
-def measure(setup: Setup, results: Path, folder: Path | None, console: Console) -> Path:
+def measure(setup: Setup, results: Path, folder: Path | None, console: Console, strict: bool = False) -> Path:
     """Run ``setup``, into a new run folder, or go on in ``folder``; returns the folder.
 
     Raises:
-        UsageError: something asked for does not exist or does not fit; nothing has been measured then.
+        UsageError: something asked for does not exist or does not fit, or ``strict`` and the machine is in no state to
+            be measured on; nothing has been measured then.
         Interrupted: Ctrl-C.
     """
     try:
         with progress(console) as view:
+            _look_around(view, strict)
             looking = context(setup, "", on_stage=view.stage)
             found = survey(setup, looking, view.look)
             planned = _plan(setup, found, folder)
             for note in (*found.notes, *planned.skips):
                 view.note(note)
-            for cell in planned.cells:  # a weights file that does not fit is an error now, not in the middle of a run
+            for cell in (
+                firsts(planned.cells) if setup.selection.sweeps else planned.cells
+            ):  # a weights file that does not fit is an error now, not in the middle of a run
                 looking.store.materials(looking.workloads[cell.workload], cell)
             folder = folder or store.new_run(results, run_facts(setup, found))
             _run_blocks(setup, planned, folder, view)
@@ -42,6 +47,15 @@ def measure(setup: Setup, results: Path, folder: Path | None, console: Console) 
             f"go on with: twinbench run --resume --run {folder.name} --results {folder.parent}"
         ) from None
     return folder
+
+
+def _look_around(view: Progress, strict: bool) -> None:
+    """Say what would spoil the run; refuse it if that was asked for."""
+    found = preflight.check(machine.facts(), machine.power())
+    if strict and found.warnings:
+        raise UsageError(f"not measured (--strict): {'; '.join(found.warnings)}")
+    for sentence in (*found.warnings, *found.notes):
+        view.note(sentence)
 
 
 class RunFile(msgspec.Struct, frozen=True):
@@ -101,11 +115,14 @@ def _run_blocks(setup: Setup, planned: Planned, folder: Path, view: Progress) ->
         records = list(store.read(folder, problems))
         for problem in problems:
             view.note(f"skipped {problem}")
+        series = setup.series()
+        for record in records:
+            series.watch(record)
         done: Done = frozenset((record.cell_id, record.process) for record in records)
         settled = {record.cell for record in records if is_final(record, setup.profile.patience_ns)}
         del records
         view.planned(len(planned.blocks))
-        for _, made in execute(planned.blocks, running, appender, done, settled):
+        for _, made in execute(planned.blocks, running, appender, done, settled, series, view.note):
             view.block(made)
 
 

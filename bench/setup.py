@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bench import environments, machine, workload
+from bench import energy, environments, machine, sweep, workload
 from bench.block import TIMEOUTS_S, Context, OnStage, Spawn, nobody
 from bench.cell import Cell
 from bench.errors import UsageError
@@ -36,6 +36,13 @@ class Setup:
     timeout_s: float | None = None
     weights: str | None = None
     inputs: str | None = None
+    energy: bool = False
+    drift: str = "annotate"
+    sweep_limit_s: float = sweep.LIMIT_S
+
+    def series(self) -> sweep.Series:
+        """What watches where the sweeps of this request end."""
+        return sweep.Series(sweep.parsed(self.selection.sweeps), workloads(), self.sweep_limit_s)
 
     def facts(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -93,6 +100,9 @@ def context(setup: Setup, run: str, spawn: Spawn | None = None, on_stage: OnStag
             machine_facts=machine.facts(),
             timeouts_s=timeouts,
             on_stage=on_stage,
+            drift=setup.drift,
+            # Not while environments are looked at: opening a meter is not free.
+            meters=energy.find() if setup.energy and run else None,
         )
     )
     return made[0]
@@ -164,7 +174,8 @@ def plan(setup: Setup, devices: Mapping[str, Sequence[str]]) -> Planned:
             f"{name} {', '.join(map(str, value))}" for name, value in asdict(setup.selection).items() if value
         )
         raise UsageError(f"the selection has no cell: {words}")
-    return Planned(chosen, blocks(chosen, setup.profile.processes, setup.seed), skips)
+    rank = setup.series().rank if setup.selection.sweeps else None
+    return Planned(chosen, blocks(chosen, setup.profile.processes, setup.seed, rank), skips)
 
 
 def same_environments(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> None:

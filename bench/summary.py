@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 
 from bench.cell import Cell
 from bench.labels import plausible
-from bench.record import Failed, Fingerprint, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
+from bench.record import (
+    DeviceMemory,
+    Failed,
+    Fingerprint,
+    Measured,
+    Measurement,
+    Outcome,
+    Record,
+    TimedOut,
+    Unsupported,
+    Wrong,
+)
+from bench.sentinel import kept
 from bench.stats import Interval as Interval
 from bench.stats import interval, percentiles
 
@@ -94,6 +106,11 @@ class CellSummary:
     peak_rss_bytes: int | None = None
     layout: str | None = None
     answer: str | None = None
+    device_memory: DeviceMemory | None = None
+    #: Joules per item by rail of the machine, the median over processes; {} where it was not measured.
+    item_joules: Mapping[str, float] = field(default_factory=dict)
+    #: Separate pass -> why it gave nothing.
+    not_measured: Mapping[str, str] = field(default_factory=dict)
 
 
 def process_sample(record: Record) -> ProcessSample:
@@ -147,11 +164,14 @@ def summarise(records: Iterable[Record]) -> list[CellSummary]:
 
 
 def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:
-    """Items per second: items an iteration over the median over bursts; None where a burst has no time."""
+    """Items per second: items an iteration over the median over bursts; None where a burst has no time.
+
+    Bursts that drifted are left out where the record's policy says so.
+    """
     iterations = measurement.bursts.iterations
     if not burst_ns or min(burst_ns) <= 0 or min(iterations) <= 0:
         return None
-    times_ns = [ns / count for ns, count in zip(burst_ns, iterations, strict=True)]
+    times_ns = [burst_ns[index] / iterations[index] for index in kept(measurement)]
     return measurement.items_per_iteration * 1e9 / statistics.median(times_ns)
 
 
@@ -210,6 +230,9 @@ class _Gathered:
         self.peaks_bytes: list[int] = []
         self.layout: str | None = None
         self.answer: str | None = None
+        self.device_memories: list[DeviceMemory] = []
+        self.item_joules: dict[str, list[float]] = {}
+        self.not_measured: dict[str, str] = {}
 
     def add(self, record: Record, sample: ProcessSample) -> None:
         """Take over what the summary needs of one record."""
@@ -251,12 +274,24 @@ class _Gathered:
                 self.parts.setdefault(name, []).append(part)
             if measurement.peak_rss_bytes is not None:
                 self.peaks_bytes.append(measurement.peak_rss_bytes)
+            self._add_passes(measurement)
         if not sample.plausible:
             self.implausible.update(label for label in sample.labels if not plausible([label]))
         elif sample.rate is not None:
             self.rates.append(sample.rate)
             if sample.latency_s is not None:
                 self.latencies_s.append(sample.latency_s)
+
+    def _add_passes(self, measurement: Measurement) -> None:
+        """What the separate passes found, or why not."""
+        self.not_measured = self.not_measured or dict(measurement.not_measured)
+        if measurement.device_memory is not None:
+            self.device_memories.append(measurement.device_memory)
+        used = measurement.energy
+        if used is not None and used.iterations > 0:
+            items = used.iterations * measurement.items_per_iteration
+            for rail, joules in used.rails_joules.items():
+                self.item_joules.setdefault(rail, []).append(joules / items)
 
     def verdict(self) -> tuple[str, str, str]:
         """The cell's outcome, its reason and log tail: the rule in ``CellSummary``'s docstring."""
@@ -299,6 +334,9 @@ class _Gathered:
             peak_rss_bytes=round(statistics.median(self.peaks_bytes)) if self.peaks_bytes else None,
             layout=self.layout,
             answer=self.answer,
+            device_memory=max(self.device_memories, key=lambda one: one.peak_bytes, default=None),
+            item_joules={rail: statistics.median(each) for rail, each in self.item_joules.items()} if measured else {},
+            not_measured=self.not_measured,
         )
 
 

@@ -26,6 +26,7 @@ from bench import environments, host, memory, plugins, precision, tensors, timin
 from bench.cell import Cell
 from bench.errors import Unavailable, Unsupported
 from bench.frameworks.base import Framework, Job, Program
+from bench.passes import PassStages, Watch
 from bench.pipeline import Pipeline
 from bench.workload import Arrays, Config, Workload, get
 
@@ -81,15 +82,11 @@ def preflight(environment: str, device: str) -> None:
         )
 
 
-class Session:
+class Session(PassStages):
     """The state of one worker. Every public method is a stage that the parent asks for by name."""
 
-    framework: Framework
-    program: Program
     workload: Workload
-    cell: Cell
     config: Config
-    fence: Callable[[Any], Any]
     twin: Any
     inputs: Arrays
     #: Why the device is a virtual one, None when it is not.
@@ -100,6 +97,7 @@ class Session:
         preflight(environment, device)
         self.framework = framework_for(framework, environment)
         name = self.framework.open(device, threads)
+        self.device = device
         self.virtual = host.virtual_gpu(device, name)
         self.fence = self._fence("barrier")
         versions = {"python": platform.python_version()}
@@ -212,6 +210,7 @@ class Session:
         done = product()
         self.fence(done)
         fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
+        self.watch = Watch(self.framework)
         gemm = max(self._gemm_ceiling(p) for p in dict.fromkeys(("fp32", self.cell.precision)))
         copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
         with self.program.measuring():
@@ -220,6 +219,7 @@ class Session:
             scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
         gc.collect()
         gc.freeze()
+        watched = {"size": self.watch.size, "iterations": self.watch.iterations, **self.sentinel()}
         items = self.workload.items(self.config, self.cell.phase, self.cell.batch)
         return {
             "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
@@ -234,6 +234,7 @@ class Session:
             "item": next(iter(items)),
             "items": items,
             "peak_rss_bytes": self.peak_rss_bytes,
+            "sentinel": watched,
         }
 
     def burst(self) -> Reply:
@@ -302,7 +303,11 @@ class Session:
                 labels[word] = precision.measure(self.framework, word)["label"]
             except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
                 labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
-        return {"fence": asdict(fence), "precisions": labels}
+        return {
+            "fence": asdict(fence),
+            "precisions": labels,
+            "device_memory": self.memory_of(lambda: self.fence(product())),
+        }
 
     def _fence(self, kind: str) -> Callable[[Any], Any]:
         framework = self.framework
@@ -341,7 +346,11 @@ class Session:
         best = 0.0
         while True:
             operand = np.random.RandomState(size).random_sample((size, size)).astype(np.float32)
-            best = max(best, self._ceiling(self.framework.matmul(operand, operand, word), 2.0 * size**3))
+            product = self.framework.matmul(operand, operand, word)
+            rate = self._ceiling(product, 2.0 * size**3)
+            if word == "fp32":
+                self.watch.offer(size, product, rate)
+            best = max(best, rate)
             affordable = (CEILING_NS * 1e-9 * best / 2.0) ** (1 / 3)
             if size == largest or affordable < 2 * size:
                 return best
@@ -371,6 +380,10 @@ STAGES = (
     "finish",
     "fit",
     "probe",
+    "sentinel",
+    "device_memory",
+    "sustain",
+    "profile",
 )
 
 

@@ -378,7 +378,7 @@ def test_list_and_doctor(cli: Cli) -> None:
     assert code == 0
     for word in ("mlp", "tiny-test", "digits *", "wide", "torch", "tensorflow", "jax"):
         assert word in out
-    code, out, _ = cli("doctor", "--environment", "fake", "--json")
+    code, out, _ = cli("doctor", "--environment", "fake", "--json", "-")
     assert code == 0
     facts = json.loads(out)
     assert {sight["device"] for sight in facts["environments"]} == {"cpu", "cuda"}

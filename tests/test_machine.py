@@ -44,7 +44,16 @@ M4_MAX = {
     "pmset -g": "Currently in use:\n standby              1\n lowpowermode         0\n sleep 1\n",
     "pmset -g therm": "CPU Power notify\n\tCPU_Scheduler_Limit \t= 100\n\tCPU_Speed_Limit \t= 87\n",
     "system_profiler SPDisplaysDataType -json": json.dumps(
-        {"SPDisplaysDataType": [{"_name": "Apple M4 Max", "sppci_model": "Apple M4 Max", "sppci_cores": "40"}]}
+        {
+            "SPDisplaysDataType": [
+                {
+                    "_name": "Apple M4 Max",
+                    "sppci_model": "Apple M4 Max",
+                    "sppci_cores": "40",
+                    "spdisplays_ndrvs": [{"_name": "Color LCD"}],
+                }
+            ]
+        }
     ),
 }
 
@@ -75,6 +84,7 @@ def test_mac_facts() -> None:
         "translated": False,
         "gpu": "Apple M4 Max",
         "gpu_cores": 40,
+        "displays": 1,
     }
 
 
@@ -243,6 +253,7 @@ def test_linux_facts(tmp_path: Path) -> None:
         "simd": ["avx2", "avx512_bf16", "avx512f", "f16c", "sse4_2"],
         "virtualised": True,
         "gpu": "NVIDIA H100, NVIDIA H100",
+        "displays": None,
     }
 
 

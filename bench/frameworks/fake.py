@@ -26,8 +26,10 @@ RATE = {"cpu": 1e10, "cuda": 1e11}
 ENQUEUE_NS = 2_000
 KERNEL_NS = 200_000
 HOST_READ_NS = 1_000
-#: Calls before a throttling machine gets hot: past the warm-up, and within three bursts of ``mlp:digits``.
-THROTTLES_AFTER = 400
+#: Calls before a throttling machine gets hot: past warm-up and scaling test, and within three bursts of ``mlp:digits``.
+THROTTLES_AFTER = 800
+#: The largest batch that a device with ``small-memory`` takes.
+SMALL_MEMORY_BATCH = 100
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp-fp16": "float16", "amp-bf16": "bfloat16"}
 
 
@@ -154,8 +156,8 @@ class FakeProgram(Program):
         self.dtype = DTYPES[job.precision]
         self.weights = {name: rounded(value, self.dtype) for name, value in job.weights.items()}
         self.inputs = job.inputs
-        batch = next(iter(job.inputs.values())).shape[0]
-        flops = self.spec.flops(job.config, job.phase, batch)
+        self.batch = next(iter(job.inputs.values())).shape[0]
+        flops = self.spec.flops(job.config, job.phase, self.batch)
         self.cost_ns = KERNEL_NS + flops / framework.rate * 1e9
         self.calls = 0
 
@@ -164,6 +166,8 @@ class FakeProgram(Program):
         behaviour, device = self.framework.behaviour, self.framework.device
         self.calls += 1
         _misbehave(behaviour)
+        if behaviour == "small-memory" and self.batch > SMALL_MEMORY_BATCH:
+            raise MemoryError(f"out of memory: batch {self.batch}, and {SMALL_MEMORY_BATCH} is the most that fits")
         cost = self.cost_ns
         if behaviour == "slower":
             cost *= 1.10

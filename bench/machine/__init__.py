@@ -38,6 +38,7 @@ FACTS = (
     "translated",  # Rosetta: this Python is x86_64 on an arm64 Mac
     "gpu",
     "gpu_cores",
+    "displays",  # how many displays the GPUs drive; 0: none is lit
 )
 #: Keys of ``power``.
 POWER = (
@@ -45,6 +46,7 @@ POWER = (
     "low_power_mode",
     "governor",  # Linux cpufreq
     "thermal_pressure",  # macOS: percentage to which the CPU's speed is limited, 100 = not
+    "thermal_state",  # macOS: "nominal", "fair", "serious", "critical" (NSProcessInfo; needs pyobjc)
     "throttle_count",  # Linux: thermal throttle events since boot, all cores
     "load_1min",
     "swap_used_bytes",

@@ -32,6 +32,7 @@ def facts(runner: Runner, root: Path = Path("/")) -> dict[str, Any]:
         "simd": sorted(flags & SIMD) if flags else None,
         "virtualised": _virtualised(flags, root) if flags else None,
         "gpu": _gpu(runner, root),
+        "displays": _displays(root),
     }
 
 
@@ -131,6 +132,13 @@ def _throttle_count(root: Path) -> int | None:
     counts = [_read(cpu / "thermal_throttle/core_throttle_count") for cpu in _cpus(root)]
     known = [int(count) for count in counts if count and count.isdecimal()]
     return sum(known) if known else None
+
+
+def _displays(root: Path) -> int | None:
+    """Connectors of graphics cards on which a display is lit; None where no card shows any (servers, guests)."""
+    connectors = [folder for folder in _children(root / "sys/class/drm") if (folder / "enabled").exists()]
+    lit = [_read(folder / "enabled") == "enabled" for folder in connectors]
+    return sum(lit) if lit else None
 
 
 def _cpus(root: Path) -> list[Path]:

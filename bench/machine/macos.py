@@ -6,6 +6,7 @@ is parsed as if it were garbage: a missing program, key or number gives None.
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import re
@@ -27,7 +28,7 @@ ARM_FEATURES = {
 def facts(runner: Runner) -> dict[str, Any]:
     """See ``bench.machine.FACTS``; a key is None where the system does not say."""
     translated = _flag(_sysctl(runner, "sysctl.proc_translated"))
-    gpu, gpu_cores = _gpu(runner)
+    gpu, gpu_cores, displays = _gpu(runner)
     hypervisor = _flag(_sysctl(runner, "kern.hv_vmm_present"))
     # A hosted runner's GPU calls itself "Apple Paravirtual device".
     virtualised = True if gpu is not None and "paravirtual" in gpu.lower() else hypervisor
@@ -46,6 +47,7 @@ def facts(runner: Runner) -> dict[str, Any]:
         "translated": translated,
         "gpu": gpu,
         "gpu_cores": gpu_cores,
+        "displays": displays,
     }
 
 
@@ -55,7 +57,22 @@ def power(runner: Runner) -> dict[str, Any]:
         "ac": _on_mains(runner(["pmset", "-g", "batt"])),
         "low_power_mode": _low_power_mode(runner(["pmset", "-g"])),
         "thermal_pressure": _cpu_speed_limit(runner(["pmset", "-g", "therm"])),
-    }
+    } | {name: value for name, value in _process_info().items() if value is not None}
+
+
+#: NSProcessInfo.thermalState, from 0.
+THERMAL_STATES = ("nominal", "fair", "serious", "critical")
+
+
+def _process_info() -> dict[str, Any]:
+    """Thermal state and Low Power Mode as Foundation says them, where pyobjc is installed (the extra ``macos``)."""
+    try:
+        info = importlib.import_module("Foundation").NSProcessInfo.processInfo()
+        state, low = info.thermalState(), info.isLowPowerModeEnabled()
+    except (ImportError, AttributeError):
+        return {}
+    known = isinstance(state, int) and 0 <= state < len(THERMAL_STATES)
+    return {"thermal_state": THERMAL_STATES[state] if known else None, "low_power_mode": bool(low)}
 
 
 def _sysctl(runner: Runner, name: str) -> str | None:
@@ -116,15 +133,18 @@ def _os_version(runner: Runner) -> str | None:
     return f"macOS {version} ({build})" if re.fullmatch(r"\w+", build) else f"macOS {version}"
 
 
-def _gpu(runner: Runner) -> tuple[str | None, int | None]:
-    """Name and core count of the first GPU; ``sppci_cores`` is text in the JSON."""
+def _gpu(runner: Runner) -> tuple[str | None, int | None, int | None]:
+    """Name and core count of the first GPU, and how many displays it drives; ``sppci_cores`` is text in the JSON."""
     try:
         displays = json.loads(runner(["system_profiler", "SPDisplaysDataType", "-json"]) or "")["SPDisplaysDataType"]
         first = displays[0]
         name = first.get("sppci_model") or first.get("_name")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return None, None
-    return (name if isinstance(name, str) else None), _number(first.get("sppci_cores"))
+        return None, None, None
+    # Absent where no display is attached; a list of them otherwise.
+    drawn = first.get("spdisplays_ndrvs", [])
+    displays = len(drawn) if isinstance(drawn, list) else None
+    return (name if isinstance(name, str) else None), _number(first.get("sppci_cores")), displays
 
 
 def _on_mains(text: str | None) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.report import ReportMeta, headline, sections, stages
+from bench.report import ReportMeta, headline, scaling, sections, stages
 from bench.report.facts import accelerations, count, unspeakable
 from bench.summary import CellSummary
 
@@ -25,7 +25,7 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     gains = [headline.acceleration_sentence(gain) for gain in accelerations(summaries)]
     told = gains or [headline.no_acceleration(summaries)]
     head += [plain(" ".join([*told, headline.counts_sentence(summaries)])), ""]
-    tail = [*_comparisons(comparisons, summaries), *_problems(summaries)]
+    tail = [*_scaling(summaries), *_comparisons(comparisons, summaries), *_problems(summaries)]
     if meta.skipped_lines:
         tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
@@ -54,6 +54,17 @@ def plain(text: str, width: int = 400) -> str:
 def code(text: str, width: int = REASON_WIDTH) -> str:
     """A code span on one line, which may stand in a table."""
     return f"`{sections.shorten(text, width).replace('`', chr(39)).replace('|', chr(92) + '|') or ' '}`"
+
+
+def _scaling(summaries: Sequence[CellSummary]) -> list[str]:
+    """Where accelerators overtake CPUs, and where series ended."""
+    lines = []
+    for one in scaling.scalings(summaries):
+        lines += [f"- {plain(one.label)}: {plain(found.text)}" for found in one.crossovers]
+        lines += [f"- {plain(one.label)}: {plain(c.label)} ended: {plain(c.end)}" for c in one.curves if c.end]
+    kept = lines[:MAX_PROBLEMS]
+    cut = [f"- and {len(lines) - len(kept)} more lines; the page has all."] if len(lines) > len(kept) else []
+    return ["**Scaling**", "", *kept, *cut, ""] if kept else []
 
 
 def _table(table: sections.WorkTable) -> list[str]:

@@ -23,6 +23,7 @@ class Scale:
 
 
 RATES = (Scale(1.0, ""), Scale(1e3, "k"), Scale(1e6, "M"), Scale(1e9, "G"))
+JOULES = (Scale(1e-6, "µJ"), Scale(1e-3, "mJ"), Scale(1.0, "J"), Scale(1e3, "kJ"))
 TIMES = (Scale(1e-9, "ns"), Scale(1e-6, "µs"), Scale(1e-3, "ms"), Scale(1.0, "s"))
 
 
@@ -30,6 +31,12 @@ def rate_scale(rates_per_s: Iterable[float]) -> Scale:
     """The unit in which the smallest of these rates still has four digits before the point, or plain units."""
     smallest = min((rate for rate in rates_per_s if rate > 0), default=1.0)
     return next((scale for scale in reversed(RATES) if smallest >= 10 * scale.size), RATES[0])
+
+
+def joule_scale(joules: Iterable[float]) -> Scale:
+    """The unit in which the smallest of these energies is at least one."""
+    smallest = min((one for one in joules if one > 0), default=1.0)
+    return next((scale for scale in reversed(JOULES) if smallest >= scale.size), JOULES[0])
 
 
 def time_scale(times_s: Iterable[float]) -> Scale:

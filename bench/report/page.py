@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, headline, machines, pictures, sections, stages
+from bench.report import ReportMeta, headline, machines, pictures, scaling, sections, stages
 from bench.report.facts import (
     accelerations,
     command_for,
@@ -43,7 +43,8 @@ NOT_TIMED = (
     "Verification: it runs before any timing, and a cell that fails it is not timed for the report.",
     "Putting weights and optimizer state back between bursts of training.",
     "The stages of an iteration: each has a fence of its own, in passes apart from the bursts.",
-    "Energy and profiling: they are separate passes and never share a process with timings.",
+    "The clock sentinel between bursts, and the passes for device memory (before warm-up) and energy (after all else).",
+    "Profiles: they are taken in processes of their own.",
 )
 
 
@@ -84,6 +85,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
             for table, (_, latencies) in zip(tables, drawn, strict=True)
             if (timed := sections.latency_table(table.label, table.members)) is not None
         ],
+        **_scalings(summaries, series),
         "stages_of": _stages(summaries),
         "details": stages.detail_tables(summaries),
         "parity": sections.parity(summaries),
@@ -159,6 +161,14 @@ def _stages(summaries: Sequence[CellSummary]) -> list[tuple[Any, Any, list[tuple
     drawn = [pictures.stages(table) if index < pictures.MAX_WORKS else None for index, table in enumerate(tables)]
     legends = [[(stages.colour(name, table.names), name) for name in table.names] for table in tables]
     return list(zip(tables, drawn, legends, strict=True))
+
+
+def _scalings(summaries: Sequence[CellSummary], series: dict[str, int]) -> dict[str, Any]:
+    """(scaling, its picture), the first few only: a page of curves is read by nobody."""
+    found = scaling.scalings(summaries)
+    kept = found[: pictures.MAX_WORKS]
+    cut = "" if len(kept) == len(found) else f"The first {len(kept)} of {len(found)} scalings are shown."
+    return {"scalings": [(one, pictures.scaled(one, series)) for one in kept], "scalings_cut": cut}
 
 
 def _works_cut(total: int) -> str:

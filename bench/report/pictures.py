@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report import figures
+from bench.report import curves, figures
 from bench.report.facts import against, latency, precision_order, where
 from bench.report.figures import Line
 from bench.report.numbers import significant, time_scale
+from bench.report.scaling import Scaling
 from bench.report.sections import WorkTable, ratio_text, shorten
 from bench.report.stages import StagesTable, colour
 from bench.summary import CellSummary
@@ -78,6 +79,12 @@ def stages(table: StagesTable) -> Picture:
                 lines.append(Line(_place(row.member), text=row.total, pieces=pieces))
     alt = f"Shares of the stages on {table.label}, {len(kept)} cells; the table below has the numbers"
     return Picture(figures.shares(lines, alt), _cut(len(kept), len(table.rows)))
+
+
+def scaled(shown: Scaling, series: dict[str, int]) -> Picture:
+    """The curves of one scaling."""
+    alt = f"Throughput by {shown.axis} of {shown.label}, {len(shown.curves)} curves; the table below has the numbers"
+    return Picture(curves.scaling(shown, series, alt), "")
 
 
 def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Picture | None:

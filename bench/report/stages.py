@@ -101,6 +101,8 @@ class DetailRow:
     cell: str
     rates: str
     peak: str
+    device_memory: str
+    energy: str
     layout: str
     answer: str
 
@@ -114,7 +116,8 @@ class DetailTable:
     rows: tuple[DetailRow, ...]
 
 
-HEADINGS = (("rates", "also"), ("peak", "peak memory"), ("layout", "layout"), ("answer", "answer"))
+HEADINGS = (("rates", "also"), ("peak", "peak memory"), ("device_memory", "memory of the device"),
+            ("energy", "energy per item"), ("layout", "layout"), ("answer", "answer"))  # fmt: skip
 
 
 def detail_tables(summaries: Sequence[CellSummary]) -> list[DetailTable]:
@@ -130,4 +133,34 @@ def detail_tables(summaries: Sequence[CellSummary]) -> list[DetailTable]:
 
 def _detail(one: CellSummary) -> DetailRow:
     peak = "" if one.peak_rss_bytes is None else numbers.memory(one.peak_rss_bytes)
-    return DetailRow(where(one.cell), rates_text(one), peak, one.layout or "", one.answer or "")
+    return DetailRow(
+        where(one.cell),
+        rates_text(one),
+        peak,
+        device_memory_text(one),
+        energy_text(one),
+        one.layout or "",
+        one.answer or "",
+    )
+
+
+def device_memory_text(one: CellSummary) -> str:
+    """``812 MB peak, 1.1 GB reserved``; "" on a CPU, the reason where an accelerator's is not known."""
+    found = one.device_memory
+    if found is None:
+        why = one.not_measured.get("device-memory", "")
+        return f"not measured: {why}" if why and one.cell.device != "cpu" else ""
+    kind = {"peak": "peak", "peak-since-start": "peak since start"}.get(found.kind, found.kind)
+    held = "" if found.reserved_bytes is None else f", {numbers.memory(found.reserved_bytes)} reserved"
+    return f"{numbers.memory(found.peak_bytes)} {kind}{held}"
+
+
+def energy_text(one: CellSummary) -> str:
+    """``12.1 mJ (gpu 10.0, cpu package-0 2.1)``; "" where nobody asked, the reason where it cannot be read."""
+    if not one.item_joules:
+        why = one.not_measured.get("energy", "")
+        return f"not measured: {why}" if why else ""
+    scale = numbers.joule_scale([sum(one.item_joules.values())])
+    each = [f"{rail} {numbers.significant(value / scale.size, 3)}" for rail, value in one.item_joules.items()]
+    total = numbers.significant(sum(one.item_joules.values()) / scale.size, 3)
+    return f"{total} {scale.prefix} ({', '.join(each)})"
