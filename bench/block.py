@@ -48,6 +48,7 @@ TIMEOUTS_S: Mapping[str, float] = {
     "finish": 60.0,
     "fit": 900.0,
     "probe": 180.0,
+    "coverage": 900.0,
 }
 
 #: A process takes at least so many bursts, however slow: from them its median.

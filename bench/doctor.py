@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bench import environments, machine
 from bench.cell import PRECISIONS
+from bench.labels import emulated
 from bench.run import Sight, look
 from bench.setup import Setup, context
 
@@ -42,7 +43,7 @@ class Examination:
             facts.add_row(name, Text("unknown" if value is None else str(value)))
         yield facts
         seen = Table(title="Environments", title_justify="left")
-        for column in ("environment", "device", "versions", "fence", "effective precision"):
+        for column in ("environment", "device", "versions", "fence", "effective precision, rate of a product"):
             seen.add_column(column)
         for sight in self.sights:
             seen.add_row(*map(Text, _row(sight)))
@@ -66,5 +67,15 @@ def _row(sight: Sight) -> tuple[str, ...]:
         return sight.environment, sight.device, versions, "does not open", str(sight.problem)
     fence, words = sight.probe["fence"], sight.probe["precisions"]
     waits = "waits" if fence["kind"] == "barrier" else "DOES NOT WAIT: timed through host reads"
-    found = "\n".join(f"{word}: {label}" for word, label in words.items())
+    rates = sight.probe["gemm_rates_flops_per_s"]
+    found = "\n".join(f"{word}: {label}{_rate(rates, word)}" for word, label in words.items())
     return sight.environment, f"{sight.device}\n{sight.device_name}", versions, waits, found
+
+
+def _rate(rates_flops_per_s: Mapping[str, float], word: str) -> str:
+    """``, 812 GFLOP/s``, and whether that is too slow for a device that has this precision."""
+    rate = rates_flops_per_s.get(word)
+    if rate is None:
+        return ""
+    slow = ", emulated" if emulated(rates_flops_per_s, word) else ""
+    return f", {rate / 1e9:.3g} GFLOP/s{slow}"

@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 
 from bench.cell import Cell
 from bench.labels import plausible
-from bench.record import Failed, Fingerprint, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
+from bench.record import (
+    EffectivePrecision,
+    Failed,
+    Fingerprint,
+    Measured,
+    Measurement,
+    Outcome,
+    Record,
+    TimedOut,
+    Unsupported,
+    Wrong,
+)
 from bench.stats import Interval as Interval
 from bench.stats import interval, percentiles
 
@@ -69,6 +80,8 @@ class CellSummary:
     ``stages_s`` is the median by stage of start-up. ``labels`` counts records by label. ``parts`` are the stages of an
     iteration, fenced apart (their sum is more than an iteration takes where stages overlap), ``items`` every unit and
     its count per iteration, the headline first; ``peak_rss_bytes`` the median over processes.
+    ``effective`` is what matrix products of its precision were measured to be, ``gemm_rates_flops_per_s`` the best of
+    them over processes, by precision.
     """
 
     cell: Cell
@@ -94,6 +107,8 @@ class CellSummary:
     peak_rss_bytes: int | None = None
     layout: str | None = None
     answer: str | None = None
+    effective: EffectivePrecision | None = None
+    gemm_rates_flops_per_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def process_sample(record: Record) -> ProcessSample:
@@ -210,6 +225,8 @@ class _Gathered:
         self.peaks_bytes: list[int] = []
         self.layout: str | None = None
         self.answer: str | None = None
+        self.effective: EffectivePrecision | None = None
+        self.gemm_rates: dict[str, float] = {}
 
     def add(self, record: Record, sample: ProcessSample) -> None:
         """Take over what the summary needs of one record."""
@@ -232,6 +249,7 @@ class _Gathered:
     def _add_check(self, record: Record, sample: ProcessSample) -> None:
         self.producer = self.producer or sample.producer
         self.effective_precision = self.effective_precision or sample.effective_precision
+        self.effective = self.effective or record.precision
         if record.verification is not None:
             self.tolerance_reason = self.tolerance_reason or record.verification.reason
         if sample.limit is not None:
@@ -251,6 +269,8 @@ class _Gathered:
                 self.parts.setdefault(name, []).append(part)
             if measurement.peak_rss_bytes is not None:
                 self.peaks_bytes.append(measurement.peak_rss_bytes)
+            for word, rate in measurement.gemm_rates_flops_per_s.items():
+                self.gemm_rates[word] = max(rate, self.gemm_rates.get(word, 0.0))
         if not sample.plausible:
             self.implausible.update(label for label in sample.labels if not plausible([label]))
         elif sample.rate is not None:
@@ -299,6 +319,8 @@ class _Gathered:
             peak_rss_bytes=round(statistics.median(self.peaks_bytes)) if self.peaks_bytes else None,
             layout=self.layout,
             answer=self.answer,
+            effective=self.effective,
+            gemm_rates_flops_per_s=self.gemm_rates,
         )
 
 

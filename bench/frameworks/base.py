@@ -51,6 +51,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.errors import Unsupported
+from bench.frameworks.placement import Audit
 from bench.workload import Arrays, Config
 
 #: About a millisecond of hashing: one thread, no memory traffic, no vector library that could differ.
@@ -169,6 +170,9 @@ class Framework(ABC):
     #: Whether a fence is the barrier and a host read (METAL.md rule 5), or the barrier alone.
     reads_back: bool = True
 
+    #: Whether this process is there for ``audit``, and times nothing: set before ``open``.
+    auditing: bool = False
+
     #: The clock of every timed region, in ns. ``fake`` replaces it by a virtual one.
     clock: Callable[[], int] = staticmethod(time.perf_counter_ns)
     #: CPU time of this process, all threads, in ns.
@@ -224,6 +228,16 @@ class Framework(ABC):
         Raises:
             Unsupported: no such precision here.
         """
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """Where the operators of one iteration ran; ``load`` makes the program anew, ``mode`` is its own.
+
+        Asked for in a pass of its own: whatever it switches on stays on until the process ends.
+
+        Raises:
+            Unsupported: this framework has no such audit.
+        """
+        raise Unsupported(f"{self.name} has no audit of where its operators run")
 
     @abstractmethod
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
