@@ -133,6 +133,8 @@ class Member:
         weights, inputs = str(materials.weights), str(materials.inputs)
         twins = self._environment.twins
         self._facts.update(self.stage("load", cell=cell.words(), weights=weights, inputs=inputs, twins=twins))
+        if self._facts["kernel_build_ns"] is not None:
+            self._stages_ns["kernel_build"] = self._facts["kernel_build_ns"]
         self._stages_ns["first_call"] = self.stage("first_call")["first_call_ns"]
         self._facts.update(self.stage("verify", **reference.arguments()))
         profile = context.profile

@@ -231,15 +231,17 @@ def coverage(
     ] = "",
 ) -> None:
     """List the operators that did not run on the device, without timing anything."""
-    from bench import coverage as pass_
+    from bench import audits as store_of_audits
+    from bench import coverage as placement
 
     folder = store.find(results, run_name) if run_name else None
     selection = options.selection(works, phase, variant, environment, device, precision, mode, batch)
     setup = options.setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
-    audits = pass_.audit(setup, console)
-    console.print(pass_.table(audits))
+    audits = placement.audit(setup, console)
+    console.print(placement.table(audits))
     if folder is not None:
-        console.print(f"\nadded to {pass_.append(folder, audits)}", highlight=False, soft_wrap=True)
+        path = store_of_audits.append(folder, audits)
+        console.print(f"\nadded to {path}", highlight=False, soft_wrap=True)
     outcomes = {one.outcome for one in audits}
     if outcomes - {"audited", "unsupported"}:
         raise typer.Exit(SOME_FAILED)

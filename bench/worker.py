@@ -106,7 +106,7 @@ class Session:
         self.bytes_moved = spec.bytes_moved(self.config, phase, loaded, self.inputs)
         layout = self.twin.layout(self.config) if hasattr(self.twin, "layout") else None
         facts = {"weights_sha256": tensors.digest(loaded), "inputs_sha256": tensors.digest(self.inputs)}
-        return {**facts, "layout": layout}
+        return {**facts, "layout": layout, "kernel_build_ns": self.program.kernel_build_ns}
 
     def _program(self, weights: Arrays) -> Program:
         """The cell's program. A pipeline holds the model's inference, which is first given what it will be fed."""

@@ -26,6 +26,8 @@ A twin may also have:
     trainable(path) -> bool                 JAX: which weights the optimizer moves; the new values of the others are
                                             outputs ``state.<path>`` of ``training``. torch: buffers; Keras: trainable
     layout(config) -> str                   the memory layout of the activations, for the record: ``NCHW``, ``NHWC``
+    build_kernels(model, device) -> bool    torch: compiles kernels of the twin's own for the device on which the model
+                                            lies, timed apart; False where it needs none. JAX: (config, device)
     loaded(model) -> None                   torch, TensorFlow: called once when the weights are in
 
 and, where the model is another library's (a peer to compare with, benchmarks/peers/):
@@ -35,7 +37,8 @@ and, where the model is another library's (a peer to compare with, benchmarks/pe
     PARTIAL = True                          ``inference`` gives some of the outputs only; those are compared
     assign(model, weights) -> None          TensorFlow: puts the canonical weights in, instead of ``remap`` and paths
 
-It may raise ``bench.errors.Unsupported`` in ``build`` where the framework has no such choice (a memory layout, say).
+It may raise ``bench.errors.Unsupported`` in ``build`` or ``build_kernels`` where the framework has no such choice (a
+memory layout, a kernel, say).
 """
 
 from __future__ import annotations
@@ -80,6 +83,15 @@ class Job:
     inputs: Arrays
 
 
+def built_kernels(twin: Any, subject: Any, device: Any) -> int | None:
+    """Let the twin build kernels of its own: how long that took in ns, None where it has none to build."""
+    if not hasattr(twin, "build_kernels"):
+        return None
+    started = time.perf_counter_ns()
+    built = twin.build_kernels(subject, device)
+    return time.perf_counter_ns() - started if built else None
+
+
 def timed(
     name: str, call: Callable[..., Any], fence: Callable[[Any], Any], clock: Callable[[], int], times: StageTimes
 ) -> Callable[..., Any]:
@@ -105,6 +117,8 @@ class Program(ABC):
     #: A pipeline's results of the last ``verify``, and the same for people.
     results: Arrays = {}
     answer: str | None = None
+    #: How long the twin took to build kernels of its own; None: it has none.
+    kernel_build_ns: int | None = None
 
     def measuring(self) -> AbstractContextManager[Any]:
         """Entered once around all calls of ``step`` (torch's inference mode, say); outside any timed region."""

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from bench.errors import Unavailable, Unsupported
-from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step, built_kernels
 from bench.frameworks.placement import ON_CPU, Audit, Fallback
 from bench.workload import Arrays
 
@@ -114,6 +114,8 @@ class JaxProgram(Program):
         self._device, self._twin, self._config = device, job.twin, job.config
         self._dtype, self._amp = DTYPES[job.precision], job.precision.startswith("amp-")
         self._stored = jnp.float32 if self._amp else self._dtype
+        job.twin.build(job.config)
+        self.kernel_build_ns = built_kernels(job.twin, job.config, device)
         flat = dict(job.twin.remap(name, value) for name, value in job.weights.items())
         self._initial: Flat = jax.device_put(cast(flat, self._stored), device)
         self._inputs = self._place(job.inputs)

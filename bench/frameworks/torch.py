@@ -14,7 +14,7 @@ import torch
 
 from bench.errors import Unavailable, Unsupported
 from bench.frameworks import placement
-from bench.frameworks.base import Framework, Job, Program, Step
+from bench.frameworks.base import Framework, Job, Program, Step, built_kernels
 from bench.frameworks.placement import Audit
 from bench.frameworks.torch_operators import Operators, warn_always
 from bench.workload import Arrays
@@ -91,6 +91,7 @@ class TorchProgram(Program):
         self._dtype = DTYPES[job.precision]
         self._amp = job.precision.startswith("amp-")
         self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
+        self.kernel_build_ns = built_kernels(job.twin, self._model, device)
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
         self._options = job.optimizer
         self._inputs = self._place(job.inputs)
