@@ -61,11 +61,11 @@ class Softshrink(Workload):
         return shapes
 
     def weights(self, config: Config, seed: int) -> Arrays:
-        """Uniform, scaled so that pre-activations keep their spread through all layers; biases in +-0.1, none 0."""
+        """Uniform, scaled so that pre-activations keep their spread through all layers; biases in +-1, none 0."""
         stream = np.random.RandomState(seed)
         weights: Arrays = {}
         for name, shape in self.shapes(config).items():
-            bound = np.sqrt(3.0 / (KEPT * shape[1])) if len(shape) == 2 else 0.1
+            bound = np.sqrt(3.0 / (KEPT * shape[1])) if len(shape) == 2 else 1.0
             weights[name] = ((2.0 * stream.random_sample(shape) - 1.0) * bound).astype(np.float32)
         return weights
 

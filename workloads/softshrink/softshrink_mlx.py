@@ -44,18 +44,16 @@ def build_kernel(lambd: float) -> Activation:
     """Softshrink by two kernels of our own.
 
     Raises:
-        Unsupported: this MLX has no Metal; in its own words.
+        Unsupported: there is no Metal, or the device is not its GPU; in MLX's own words.
     """
     header = f"constant constexpr float LAMBD = {lambd!r}f;\n"
-    try:
-        shrink = mx.fast.metal_kernel(
-            name="softshrink", input_names=["x"], output_names=["y"], source=SHRINK, header=header
+    shrink, backward = (
+        mx.fast.metal_kernel(name=name, input_names=names, output_names=[out], source=source, header=header)
+        for name, names, out, source in (
+            ("softshrink", ["x"], "y", SHRINK),
+            ("softshrink_backward", ["g", "y"], "out", BACKWARD),
         )
-        backward = mx.fast.metal_kernel(
-            name="softshrink_backward", input_names=["g", "y"], output_names=["out"], source=BACKWARD
-        )
-    except (AttributeError, RuntimeError) as error:
-        raise Unsupported(str(error)) from error
+    )
 
     def call(function: Any, *arrays: mx.array) -> mx.array:
         first = arrays[0]
@@ -68,6 +66,11 @@ def build_kernel(lambd: float) -> Activation:
             output_dtypes=[first.dtype],
         )
         return out
+
+    try:
+        mx.eval(call(shrink, mx.ones(4)))
+    except RuntimeError as error:
+        raise Unsupported(str(error)) from error
 
     @mx.custom_function
     def activation(x: mx.array) -> mx.array:

@@ -40,8 +40,8 @@ _ROUNDING = {
 _SPREAD = {
     "out": "a layer magnifies the relative error of the one before by about 1.2: the zone takes from the value alone",
     "loss": "a mean of squares of differences from the target",
-    "gradient": "a pre-activation within rounding of the zone's edge falls on its other side, and with it a whole term: in "
-    "bf16 about one of a hundred in each layer, so that single gradients are shown and little judged",
+    "gradient": "a pre-activation within rounding of the zone's edge falls on its other side and takes a term along: "
+    "in bf16 about one of a hundred in each layer, so that single gradients are shown and little judged",
     "losses": "each of five steps starts from the rounding of the one before; whole-cast weights round every update",
 }
 
