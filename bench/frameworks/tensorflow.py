@@ -293,12 +293,16 @@ class TensorFlow(Framework):
         return Audit("strict placement; TensorFlow's device log", seen.total(), fallen, strict_error, note)
 
     def _strictly(self, load: Callable[[], Program]) -> str | None:
-        """What TensorFlow says when it may place nothing elsewhere; None: nothing."""
+        """What TensorFlow says when it may place nothing elsewhere; None: nothing.
+
+        Soft placement off concerns only operators that ask for a device: so all of them do.
+        """
         tf.config.set_soft_device_placement(False)
         try:
-            program = load()
-            with program.measuring():
-                self.barrier(program.step())
+            with tf.device(f"/{self._type}:0"):
+                program = load()
+                with program.measuring():
+                    self.barrier(program.step())
         except (tf.errors.OpError, ValueError) as error:
             return str(error).strip().splitlines()[0]
         finally:
