@@ -147,5 +147,6 @@ def training(params: Params, inputs: dict[str, jax.Array], config: Mapping[str, 
 
 
 def loss(outputs: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> jax.Array:
-    """Mean squared error over batch and features."""
-    return jnp.square(outputs["out"] - inputs["target"]).mean()
+    """Mean squared error over batch and features, in fp32: a million squares do not add up in half."""
+    apart = outputs["out"].astype(jnp.float32) - inputs["target"].astype(jnp.float32)
+    return jnp.square(apart).mean()

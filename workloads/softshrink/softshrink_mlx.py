@@ -127,5 +127,6 @@ def training(model: Model, inputs: dict[str, mx.array]) -> dict[str, mx.array]:
 
 
 def loss(outputs: dict[str, mx.array], inputs: dict[str, mx.array]) -> mx.array:
-    """Mean squared error over batch and features."""
-    return nn.losses.mse_loss(outputs["out"], inputs["target"], reduction="mean")
+    """Mean squared error over batch and features, in fp32: a million squares do not add up in half."""
+    out, target = outputs["out"].astype(mx.float32), inputs["target"].astype(mx.float32)
+    return nn.losses.mse_loss(out, target, reduction="mean")

@@ -81,5 +81,6 @@ def training(model: Model, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]
 
 
 def loss(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Mean squared error over batch and features."""
-    return tf.reduce_mean(tf.square(outputs["out"] - inputs["target"]))
+    """Mean squared error over batch and features, in fp32: a million squares do not add up in half."""
+    apart = tf.cast(outputs["out"], tf.float32) - tf.cast(inputs["target"], tf.float32)
+    return tf.reduce_mean(tf.square(apart))
