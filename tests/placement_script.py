@@ -32,6 +32,7 @@ def of_torch() -> dict[str, Any]:
     """A step that warns as MPS does; a step with a tensor elsewhere (the meta device stands for it); verify on MPS."""
     import torch
 
+    from bench.errors import Unsupported
     from bench.frameworks import torch as adapter
 
     framework = adapter.Torch()
@@ -53,7 +54,7 @@ def of_torch() -> dict[str, Any]:
     try:
         with refusing._refusing_fallbacks():
             warns()
-    except adapter.Unsupported as error:
+    except Unsupported as error:
         refused = str(error)
     with refusing._refusing_fallbacks():
         x @ x

@@ -42,6 +42,7 @@ def of_torch() -> dict[str, Any]:
 
 def kernels(torch: Any) -> dict[str, Any]:
     """softshrink's kernels on scripted compilers of CUDA and Metal, which compute with torch and note their calls."""
+    from bench.errors import Unsupported
     from workloads.softshrink import kernels_torch
 
     calls: list[Any] = []
@@ -94,7 +95,7 @@ def kernels(torch: Any) -> dict[str, Any]:
     try:
         kernels_torch.build(torch.device("meta"))
         refused = ""
-    except kernels_torch.Unsupported as error:
+    except Unsupported as error:
         refused = str(error)
     return {"calls": calls, "errors": errors, "refused": refused}
 
@@ -137,7 +138,7 @@ def of_jax() -> dict[str, Any]:
     for cell in ("fp32", "tf32"):
         jax.config.update("jax_default_matmul_precision", adapter.matmul_precision(cell))
         for word in ("fp32", "tf32"):
-            step = framework.matmul(ONES, ONES, word)
+            step: Any = framework.matmul(ONES, ONES, word)
             text = step.func.lower(*step.args).as_text()
             seen[f"{word} in {cell}"] = re.findall(r"precision = \[(\w+), (\w+)\]", text)
     return {"switches": seen}

@@ -10,6 +10,7 @@ import pytest
 
 from bench import audits, environments
 from bench.audits import Coverage, Fallen
+from bench.cell import Cell
 from bench.frameworks import placement
 from bench.frameworks.placement import Fallback
 from tests.harness import Cli, command_line, no_processes, only_run
@@ -147,9 +148,9 @@ def test_a_bad_line_is_named_and_skipped_and_the_newest_counts(tmp_path: Path) -
     assert [problem.split(": ")[0] for problem in problems] == [f"{path}:3", f"{path}:4"]
 
 
-def environments_cell() -> audits.Cell:
-    return audits.Cell("mlp", "digits", "inference", "default", 64, "torch", "metal", "fp32", "eager")
+def environments_cell() -> Cell:
+    return Cell("mlp", "digits", "inference", "default", 64, "torch", "metal", "fp32", "eager")
 
 
-def audited(cell: audits.Cell, started_at: str, fallbacks: list[Fallen]) -> Coverage:
+def audited(cell: Cell, started_at: str, fallbacks: list[Fallen]) -> Coverage:
     return Coverage(1, cell, started_at, "audited", "", "warnings", 5, fallbacks, None, "", {}, {}, "M9")
