@@ -14,12 +14,13 @@ from bench.workload import Tolerance
 #: From this width of a layer on, the limits of WIDE hold.
 WIDE_FROM = 256
 Limits = Mapping[str, Mapping[str, float]]
-#: output -> precision -> limit; tf32 has amp-fp16's.
+#: output -> precision -> limit; tf32 has amp-fp16's. bf16's are TensorFlow's need on a CPU, whose products round more
+#: than once (3.1e-2 in ``out``, where torch and JAX err by 1e-2).
 SMALL: Limits = {
     "out": {"fp32": 5e-6, "fp16": 6e-3, "amp-fp16": 6e-3, "bf16": 5e-2, "amp-bf16": 5e-2},
-    "loss": {"fp32": 5e-6, "fp16": 6e-3, "amp-fp16": 6e-3, "bf16": 4e-2, "amp-bf16": 4e-2},
+    "loss": {"fp32": 5e-6, "fp16": 6e-3, "amp-fp16": 6e-3, "bf16": 1e-1, "amp-bf16": 1e-1},
     "gradient": {"fp32": 2e-5, "fp16": 2.5e-1, "amp-fp16": 2.5e-1, "bf16": 6e-1, "amp-bf16": 6e-1},
-    "losses": {"fp32": 1e-4, "fp16": 3e-2, "amp-fp16": 3e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
+    "losses": {"fp32": 1e-4, "fp16": 3e-2, "amp-fp16": 3e-2, "bf16": 1.5e-1, "amp-bf16": 1.5e-1},
 }
 #: Of half a million pre-activations and more, some lie within fp32's rounding of the zone's edge: each that comes out
 #: on the other side takes a whole term of a gradient with it, one of the few hundred to thousand that are summed.
