@@ -9,7 +9,8 @@ from typing import Any
 
 PHASES = ("inference", "pipeline", "training")
 DEVICES = ("cpu", "metal", "cuda")
-PRECISIONS = ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16")
+#: ``tf32`` is fp32 whose matrix products may round their operands to 11 bits; it exists on some GPUs only.
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 #: ``xla`` is TensorFlow's second compiler; elsewhere ``compiled`` already is the framework's compiler.
 MODES = ("eager", "compiled", "xla")
 #: The variant of a phase that has only one.

@@ -234,6 +234,45 @@ def verify(
 
 
 @app.command()
+def coverage(
+    works: Works = None,
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = [],  # noqa: B006
+    precision: Precision = [],  # noqa: B006
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
+    results: Results = RESULTS,
+    run_name: Annotated[
+        str, typer.Option("--run", help="add the findings to this run (name, folder, latest), for its report")
+    ] = "",
+) -> None:
+    """List the operators that did not run on the device, without timing anything."""
+    from bench import audits as store_of_audits
+    from bench import coverage as placement
+
+    folder = store.find(results, run_name) if run_name else None
+    selection = options.selection(works, phase, variant, environment, device, precision, mode, batch)
+    setup = options.setup(selection, python, "quick", None, None, seed, threads, timeout, weights, inputs)
+    audits = placement.audit(setup, console)
+    console.print(placement.table(audits))
+    if folder is not None:
+        path = store_of_audits.append(folder, audits)
+        console.print(f"\nadded to {path}", highlight=False, soft_wrap=True)
+    outcomes = {one.outcome for one in audits}
+    if outcomes - {"audited", "unsupported"}:
+        raise typer.Exit(SOME_FAILED)
+    raise typer.Exit(0 if "audited" in outcomes else NOTHING_MEASURED)
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="a run (name, folder, latest), or ENVIRONMENT[/DEVICE[/PRECISION[/MODE]]]")],
     b: Annotated[str, typer.Argument(help="the same for the other side")],

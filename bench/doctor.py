@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bench import __version__, energy, environments, machine, preflight
 from bench.cell import PRECISIONS
+from bench.labels import emulated
 from bench.run import Sight, look
 from bench.setup import Setup, context
 
@@ -67,7 +68,7 @@ class Examination:
             "device",
             "versions",
             "fence",
-            "effective precision",
+            "effective precision, rate of a product",
             "device memory",
             "fallbacks",
         ):
@@ -113,7 +114,8 @@ def _row(sight: Sight) -> tuple[str, ...]:
         return sight.environment, sight.device, versions, "does not open", str(sight.problem), "", ""
     fence, words = sight.probe["fence"], sight.probe["precisions"]
     waits = "waits" if fence["kind"] == "barrier" else "DOES NOT WAIT: timed through host reads"
-    found = "\n".join(f"{word}: {label}" for word, label in words.items())
+    rates = sight.probe["gemm_rates_flops_per_s"]
+    found = "\n".join(f"{word}: {label}{_rate(rates, word)}" for word, label in words.items())
     device = f"{sight.device}\n{sight.device_name}"
     return sight.environment, device, versions, waits, found, _memory(sight.probe), _fallbacks(sight.probe)
 
@@ -131,3 +133,12 @@ def _fallbacks(probe: Mapping[str, Any]) -> str:
     if found is None:
         return "not looked at"
     return "\n".join(found) or "none"
+
+
+def _rate(rates_flops_per_s: Mapping[str, float], word: str) -> str:
+    """``, 812 GFLOP/s``, and whether that is too slow for a device that has this precision."""
+    rate = rates_flops_per_s.get(word)
+    if rate is None:
+        return ""
+    slow = ", emulated" if emulated(rates_flops_per_s, word) else ""
+    return f", {rate / 1e9:.3g} GFLOP/s{slow}"

@@ -30,6 +30,10 @@ FAKE_BEHAVIOURS = (
     "throttling",
     "lazy",
     "misprecise",
+    "misdtyped",
+    "casting",
+    "emulating",
+    "falling-back",
     "shouting",
     "slower",
     "impossible",
@@ -318,6 +322,19 @@ def _mlx(device: str) -> dict[str, str]:
     if device != "cuda":
         ours["CUDA_VISIBLE_DEVICES"] = ""
     return ours
+
+
+def audit_variables(environment: Environment) -> dict[str, str]:
+    """What a worker of a coverage pass has otherwise than one that is timed."""
+    match environment.framework:
+        case "torch":
+            # An operator that MPS lacks runs on the CPU, and torch says so, where a timed worker stops.
+            return {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+        case "tensorflow":
+            # The device log is of level INFO.
+            return {"TF_CPP_MIN_LOG_LEVEL": "0"}
+        case _:
+            return {}
 
 
 def _private(name: str) -> bool:

@@ -4,6 +4,7 @@
     contended                      others took CPU time while the bursts ran
     clock-drift                    the sentinel between bursts changed by more than 3 %, and no neighbour explains it
     never-steady                   the warm-up ran into its caps before two half-windows agreed
+    emulated                       the cell's precision multiplies at less than half the rate of fp32 on this device
     fence:host-read                the framework's barrier was a no-op: every fence read a value back instead
     implausible:fence              a barrier was trusted although it returns long before the result exists
     implausible:roofline           more FLOP/s or bytes/s than a matrix product or a copy reached in the same process
@@ -16,7 +17,7 @@ are information: the sample stays, because dropping what looks bad biases what r
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bench.contention import JIFFY_NS as JIFFY_NS
 from bench.contention import burst_is_contended as burst_is_contended
@@ -30,6 +31,7 @@ THROTTLED = "throttled"
 CONTENDED = "contended"
 CLOCK_DRIFT = "clock-drift"
 NEVER_STEADY = "never-steady"
+EMULATED = "emulated"
 FENCE_HOST_READ = "fence:host-read"
 IMPLAUSIBLE = "implausible:"
 IMPLAUSIBLE_FENCE = IMPLAUSIBLE + "fence"
@@ -55,6 +57,9 @@ FENCE_SHARE = 0.25
 #: k times the work in less than k / 2 of the time: the clock stopped early or the work was not done. Half, because a
 #: neighbour can double the time of the shorter of the two bursts.
 SCALING_SHARE = 0.5
+#: A device that has bf16 or fp16 multiplies in it at least as fast as in fp32; one that has not converts to fp32 and
+#: back around each operation. Half of fp32's rate leaves room for a ceiling that was measured beside noise.
+EMULATED_SHARE = 0.5
 
 
 def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
@@ -70,12 +75,22 @@ def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
         (CONTENDED, contended),
         (CLOCK_DRIFT, has_drifted(measurement)),
         (NEVER_STEADY, not measurement.warm_up.steady),
+        (
+            EMULATED,
+            any(emulated(measurement.gemm_rates_flops_per_s, word) for word in measurement.gemm_rates_flops_per_s),
+        ),
         (FENCE_HOST_READ, measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
         (IMPLAUSIBLE_ROOFLINE, too_fast),
         (IMPLAUSIBLE_SCALING, measurement.scaling.ratio < SCALING_SHARE * measurement.scaling.factor),
     )
     return ([stability] if stability else []) + [label for label, found in findings if found]
+
+
+def emulated(rates_flops_per_s: Mapping[str, float], precision: str) -> bool:
+    """Whether a matrix product at ``precision`` is so much slower than at fp32 that the device cannot have it."""
+    rate, full = rates_flops_per_s.get(precision), rates_flops_per_s.get("fp32")
+    return rate is not None and full is not None and rate < EMULATED_SHARE * full
 
 
 def plausible(labels: Iterable[str]) -> bool:

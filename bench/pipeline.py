@@ -22,6 +22,11 @@ class Pipeline(Program):
         self._model, self._inputs = model, inputs
         self.step = self._step
 
+    @property
+    def model(self) -> Program:
+        """The framework's part of it."""
+        return self._model
+
     def _preprocess(self) -> tuple[Arrays, Any]:
         return self._spec.preprocess(self._config, self._inputs)
 

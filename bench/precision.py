@@ -1,13 +1,15 @@
 """Effective precision: what a matrix product at a precision really does, measured. NumPy only.
 
 A dtype's name proves nothing (METAL.md, rule 9): fp32 products run as TF32 on some GPUs, fp16 ones accumulate in fp16
-on some, a plugin casts large fp32 products to fp16, an autocast that was refused computes in fp32. Three products tell
-them apart: one of random operands (size of the rounding error), one that overflows fp16 on its way in or out (range),
-one whose partial sums overflow fp16 while its result does not (accumulation).
+on some, a plugin casts large fp32 products to fp16, an autocast that was refused computes in fp32. Three small products
+tell them apart: one of random operands (size of the rounding error), one that overflows fp16 on its way in or out
+(range), one whose partial sums overflow fp16 while its result does not (accumulation). A fourth is large, and judged
+apart: jax-metallib casts fp32 products to fp16 only where both operands have a million elements (METAL.md, table 1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ from bench.frameworks.base import Framework
 Array = np.ndarray[Any, Any]
 
 ROWS, DEPTH = 64, 512
+#: The large product: 2^20 elements in each operand, and half a GFLOP only (a CPU without bf16 does 1 GFLOP/s of it).
+LARGE_ROWS, LARGE_DEPTH = 256, 4096
+#: Beyond fp16's largest number (65,504), well within every other format's range.
+BEYOND_FP16 = 1e6
 #: Largest relative L2 error of the random product by class, and why. Unit roundoff u: each operand is rounded once
 #: (relative error u/sqrt 3 rms at worst), so is the result; products of zero-mean numbers add like a random walk, so
 #: the depth cancels out and the whole lies near u. fp32: u = 6e-8, and accumulation adds a factor sqrt(K) at most.
@@ -29,7 +35,17 @@ EIGHT_BITS = (1.2e-3, 1e-2)
 FP16_ACCUMULATE_BELOW = 5e-2
 
 #: The label that each precision's word promises.
-EXPECTED = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "amp-fp16": "fp16", "amp-bf16": "bf16"}
+EXPECTED = {"fp32": "fp32", "tf32": "tf32", "fp16": "fp16", "bf16": "bf16", "amp-fp16": "fp16", "amp-bf16": "bf16"}
+#: The dtype in which a product of that word must come out. A wrong dtype given to torch's autocast on MPS only warns,
+#: and autocast is then off (METAL.md, rule 9): without this a model would be fp32 under the name of mixed precision.
+OUTPUT_DTYPES = {
+    "fp32": "float32",
+    "tf32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "amp-fp16": "float16",
+    "amp-bf16": "bfloat16",
+}
 
 
 def probe_operands() -> tuple[Array, Array]:
@@ -56,6 +72,16 @@ def accumulate_operands() -> tuple[Array, Array]:
     a, b = np.full((ROWS, DEPTH), 200.0, np.float32), np.full((DEPTH, ROWS), 200.0, np.float32)
     a[:, DEPTH // 2 :] = -200.0
     a[:, -1] = 0.0
+    return a, b
+
+
+def large_operands() -> tuple[Array, Array]:
+    """As ``probe_operands``, (256, 4096) and (4096, 256); row 0 of the first holds one number, which fp16 does not."""
+    stream = np.random.RandomState(20261123)
+    shapes = ((LARGE_ROWS, LARGE_DEPTH), (LARGE_DEPTH, LARGE_ROWS))
+    a, b = ((2.0 * stream.random_sample(shape) - 1.0).astype(np.float32) for shape in shapes)
+    a[0] = 0.0
+    a[0, 0] = BEYOND_FP16
     return a, b
 
 
@@ -92,28 +118,74 @@ def classify(product: Array, exact: Array, range_product: Array, accumulate_prod
     return "bf16" if EIGHT_BITS[0] <= error < EIGHT_BITS[1] else "unknown"
 
 
+def classify_large(product: Array, exact: Array) -> str:
+    """As ``classify``, from the product of ``large_operands`` alone: its first row overflows where fp16 came in."""
+    error = gemm_error(product[1:], exact[1:])
+    if error is None:
+        return "unknown"
+    if not np.isfinite(product[0]).all():
+        if ELEVEN_BITS[0] <= error < ELEVEN_BITS[1]:
+            return "fp16"
+        return "fp16-accumulate" if ELEVEN_BITS[1] <= error < FP16_ACCUMULATE_BELOW else "unknown"
+    if error < FP32_BELOW:
+        return "fp32"
+    if ELEVEN_BITS[0] <= error < ELEVEN_BITS[1]:
+        return "tf32"
+    return "bf16" if EIGHT_BITS[0] <= error < EIGHT_BITS[1] else "unknown"
+
+
+def joined(small: str, large: str) -> str:
+    """One label of two products: ``fp32``, or ``fp32, large: fp16`` where size makes a difference."""
+    return small if small == large else f"{small}, large: {large}"
+
+
 def acceptable(label: str, precision: str) -> bool:
-    """Whether the measured class is what the cell's word promises; fp16 may accumulate in fp16, and says so."""
+    """Whether the measured class is what the cell's word promises, for small and for large products.
+
+    fp16 may accumulate in fp16, and says so. A library may well not bother to use TF32 for a small product: for
+    ``tf32`` the large one decides.
+    """
+    small, _, large = label.partition(", large: ")
     expected = EXPECTED[precision]
-    return label == expected or (expected == "fp16" and label == "fp16-accumulate")
+    allowed = {expected, "fp16-accumulate"} if expected == "fp16" else {expected}
+    if expected == "tf32":
+        return (large or small) == "tf32" and small in ("fp32", "tf32")
+    return {small, large or small} <= allowed
+
+
+def lacking(label: str, precision: str) -> str | None:
+    """Why a device has no such precision: it was asked for TF32, and went on in fp32. None where it is not so."""
+    return "asked for tf32, measured fp32" if precision == "tf32" and label == "fp32" else None
+
+
+def fault(measured: Mapping[str, Any], precision: str) -> str | None:
+    """What is wrong with a measurement: its class, or the dtype in which the product came out; None: nothing."""
+    label, dtype, wanted = measured["label"], measured["output_dtype"], OUTPUT_DTYPES[precision]
+    if not acceptable(label, precision):
+        return f"asked for {precision}, a matrix product shows {label}"
+    if dtype != wanted:
+        return f"asked for {precision}, a matrix product comes out as {dtype}, not {wanted}"
+    return None
 
 
 def measure(framework: Framework, precision: str) -> dict[str, Any]:
-    """Run the three products through the framework's own mechanism of ``precision``.
+    """Run the four products through the framework's own mechanism of ``precision``.
 
-    Returns ``label``, ``expected``, ``gemm_error`` (None when not finite) and ``output_dtype``.
+    Returns ``label``, ``expected``, ``gemm_error`` and ``large_gemm_error`` (None when not finite), ``output_dtype``.
     """
     products: list[Array] = []
     output_dtype = ""
-    for a, b in (probe_operands(), range_operands(), accumulate_operands()):
+    for a, b in (probe_operands(), range_operands(), accumulate_operands(), large_operands()):
         out = framework.matmul(a, b, precision)()
         framework.barrier(out)
         output_dtype = framework.dtype_name(out)
         products.append(np.asarray(framework.to_numpy(out)))
-    exact = exact_product(*probe_operands())
+    exact, large_exact = exact_product(*probe_operands()), exact_product(*large_operands())
+    small = classify(products[0], exact, products[1], products[2])
     return {
-        "label": classify(products[0], exact, products[1], products[2]),
+        "label": joined(small, classify_large(products[3], large_exact)),
         "expected": EXPECTED[precision],
         "gemm_error": gemm_error(products[0], exact),
+        "large_gemm_error": gemm_error(products[3][1:], large_exact[1:]),
         "output_dtype": output_dtype,
     }

@@ -4,8 +4,9 @@ History of the schema (a reader of every past version lives in ``store.py``):
   1  2026-11  first version
   2  2026-11  further units, stages and peak memory of a measurement; memory layout; a pipeline's answer. All have
               defaults, so version 1 reads as a record that says nothing about them.
-  3  2026-11  clock sentinel, device memory and energy of a measurement, and why one of them was not measured. All have
-              defaults.
+  3  2026-11  clock sentinel, device memory and energy of a measurement, and why one of them was not measured. Rate of a
+              matrix product by precision; error of a large one; time in which a twin built kernels of its own
+              (``stages_ns["kernel_build"]``). All have defaults.
 
 Structs are not tracked by the garbage collector (``gc=False``): they hold no cycles, and reports read 100,000 of them.
 Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
@@ -157,7 +158,8 @@ class Measurement(Struct, frozen=True, gc=False):
     of the named stages of an iteration, each ended by a fence of its own, in passes apart from the bursts: they do not
     overlap as they may within a burst. ``peak_rss_bytes`` is the process's peak after load and first call, compilation
     included, before anything else was done. ``not_measured`` says of a separate pass (``device-memory``, ``energy``,
-    ``sentinel``) why it gave nothing.
+    ``sentinel``) why it gave nothing. ``gemm_rates_flops_per_s`` is the best matrix product by precision: fp32's
+    and the cell's own, of which ``gemm_flops_per_s`` is the larger.
     """
 
     item: str
@@ -180,6 +182,7 @@ class Measurement(Struct, frozen=True, gc=False):
     device_memory: DeviceMemory | None = None
     energy: Energy | None = None
     not_measured: dict[str, str] = {}
+    gemm_rates_flops_per_s: dict[str, float] = {}
 
 
 class Verification(Struct, frozen=True, gc=False):
@@ -193,13 +196,18 @@ class Verification(Struct, frozen=True, gc=False):
 
 
 class EffectivePrecision(Struct, frozen=True, gc=False):
-    """What a matrix product at this precision really did, measured: see ``bench/precision.py``."""
+    """What matrix products at this precision really did, measured: see ``bench/precision.py``.
+
+    ``gemm_error`` is the relative error of a small product, ``large_gemm_error`` of one with a million elements in each
+    operand; None where it was not finite, or (large) not measured.
+    """
 
     label: str
     expected: str
     gemm_error: float | None
     output_dtype: str
     model_output_dtype: str
+    large_gemm_error: float | None = None
 
 
 class Fingerprint(Struct, frozen=True, gc=False):

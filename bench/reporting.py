@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import __version__, store
+from bench import __version__, audits, store
 from bench.cell import Cell
 from bench.compare import compare_duets
 from bench.errors import UsageError
@@ -85,6 +85,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
     if not summaries:
         raise UsageError(f"no records in {', '.join(map(str, folders))}")
     comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
+    audited = tuple(audits.read(folders, problems))
     names = tuple(folder.resolve().name for folder in folders)
     meta = ReportMeta(
         title=title or f"twinbench: {', '.join(names)}",
@@ -96,6 +97,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         skipped_lines=tuple(problems),
         baseline=baseline,
         margin=margin,
+        audits=audited,
     )
     return Material(summaries, comparisons, meta)
 

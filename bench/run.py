@@ -102,13 +102,12 @@ Trouble = (StageFailed, WorkerTimeout, WorkerDied)
 class Conversation:
     """A worker outside of a measurement, open on one device."""
 
-    def __init__(self, worker: Worker, context: Context, environment: str, device: str) -> None:
+    def __init__(self, worker: Worker, context: Context, environment: str, device: str, auditing: bool = False) -> None:
         self._worker = worker
         self._timeouts_s = context.timeouts_s
         framework = environments.get(environment).framework
-        self.facts = self.ask(
-            "open", framework=framework, environment=environment, device=device, threads=context.threads
-        )
+        where = {"environment": environment, "device": device, "auditing": auditing}
+        self.facts = self.ask("open", framework=framework, threads=context.threads, **where)
 
     @property
     def pid(self) -> int | None:
@@ -135,17 +134,19 @@ class Conversation:
 
 
 @contextmanager
-def conversation(environment: str, device: str, context: Context) -> Iterator[Conversation]:
-    """A fresh worker, opened; ended when the block is left.
+def conversation(environment: str, device: str, context: Context, auditing: bool = False) -> Iterator[Conversation]:
+    """A fresh worker, opened; ended when the block is left. ``auditing``: with the variables of a coverage pass.
 
     Raises:
         StageFailed, WorkerTimeout, WorkerDied: it could not be opened.
     """
     entry = environments.get(environment)
     variables = environments.child_environment(context.variables, entry, device, context.threads)
+    if auditing:
+        variables |= environments.audit_variables(entry)
     worker = context.spawn(entry, device, variables)
     try:
-        yield Conversation(worker, context, environment, device)
+        yield Conversation(worker, context, environment, device, auditing)
     finally:
         worker.close()
 

@@ -11,6 +11,7 @@ from bench.cell import Cell
 from bench.labels import plausible
 from bench.record import (
     DeviceMemory,
+    EffectivePrecision,
     Failed,
     Fingerprint,
     Measured,
@@ -81,6 +82,8 @@ class CellSummary:
     ``stages_s`` is the median by stage of start-up. ``labels`` counts records by label. ``parts`` are the stages of an
     iteration, fenced apart (their sum is more than an iteration takes where stages overlap), ``items`` every unit and
     its count per iteration, the headline first; ``peak_rss_bytes`` the median over processes.
+    ``effective`` is what matrix products of its precision were measured to be, ``gemm_rates_flops_per_s`` the best of
+    them over processes, by precision.
     """
 
     cell: Cell
@@ -111,6 +114,8 @@ class CellSummary:
     item_joules: Mapping[str, float] = field(default_factory=dict)
     #: Separate pass -> why it gave nothing.
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    effective: EffectivePrecision | None = None
+    gemm_rates_flops_per_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def process_sample(record: Record) -> ProcessSample:
@@ -233,6 +238,8 @@ class _Gathered:
         self.device_memories: list[DeviceMemory] = []
         self.item_joules: dict[str, list[float]] = {}
         self.not_measured: dict[str, str] = {}
+        self.effective: EffectivePrecision | None = None
+        self.gemm_rates: dict[str, float] = {}
 
     def add(self, record: Record, sample: ProcessSample) -> None:
         """Take over what the summary needs of one record."""
@@ -255,6 +262,7 @@ class _Gathered:
     def _add_check(self, record: Record, sample: ProcessSample) -> None:
         self.producer = self.producer or sample.producer
         self.effective_precision = self.effective_precision or sample.effective_precision
+        self.effective = self.effective or record.precision
         if record.verification is not None:
             self.tolerance_reason = self.tolerance_reason or record.verification.reason
         if sample.limit is not None:
@@ -275,6 +283,8 @@ class _Gathered:
             if measurement.peak_rss_bytes is not None:
                 self.peaks_bytes.append(measurement.peak_rss_bytes)
             self._add_passes(measurement)
+            for word, rate in measurement.gemm_rates_flops_per_s.items():
+                self.gemm_rates[word] = max(rate, self.gemm_rates.get(word, 0.0))
         if not sample.plausible:
             self.implausible.update(label for label in sample.labels if not plausible([label]))
         elif sample.rate is not None:
@@ -337,6 +347,8 @@ class _Gathered:
             device_memory=max(self.device_memories, key=lambda one: one.peak_bytes, default=None),
             item_joules={rail: statistics.median(each) for rail, each in self.item_joules.items()} if measured else {},
             not_measured=self.not_measured,
+            effective=self.effective,
+            gemm_rates_flops_per_s=self.gemm_rates,
         )
 
 

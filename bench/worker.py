@@ -92,10 +92,14 @@ class Session(PassStages):
     #: Why the device is a virtual one, None when it is not.
     virtual: str | None = None
 
-    def open(self, framework: str, environment: str, device: str, threads: int) -> Reply:
-        """Look at what is installed, then import the framework and choose the device."""
+    def open(self, framework: str, environment: str, device: str, threads: int, auditing: bool = False) -> Reply:
+        """Look at what is installed, import the framework, choose the device.
+
+        ``auditing``: for the stage ``coverage``, and nothing timed.
+        """
         preflight(environment, device)
         self.framework = framework_for(framework, environment)
+        self.framework.auditing = auditing
         name = self.framework.open(device, threads)
         self.device = device
         self.virtual = host.virtual_gpu(device, name)
@@ -125,7 +129,7 @@ class Session(PassStages):
         self.bytes_moved = spec.bytes_moved(self.config, phase, loaded, self.inputs)
         layout = self.twin.layout(self.config) if hasattr(self.twin, "layout") else None
         facts = {"weights_sha256": tensors.digest(loaded), "inputs_sha256": tensors.digest(self.inputs)}
-        return {**facts, "layout": layout}
+        return {**facts, "layout": layout, "kernel_build_ns": self.program.kernel_build_ns}
 
     def _program(self, weights: Arrays) -> Program:
         """The cell's program. A pipeline holds the model's inference, which is first given what it will be fed."""
@@ -156,6 +160,9 @@ class Session(PassStages):
         ``own_names``: the reference was made by this very twin, in this framework's names and layouts.
         """
         measured = precision.measure(self.framework, self.cell.precision)
+        lacking = precision.lacking(measured["label"], self.cell.precision)
+        if lacking is not None:
+            raise Unsupported(lacking)
         outputs = self.program.verify(self.inputs)
         effective = {**measured, "model_output_dtype": self.program.output_dtype()}
         if dump is not None:
@@ -183,9 +190,9 @@ class Session(PassStages):
         }
         if not judged.ok:
             raise WrongResult("outputs", judged.error, judged.limit, judged.detail, facts)
-        if not precision.acceptable(effective["label"], self.cell.precision):
-            detail = f"asked for {self.cell.precision}, a matrix product shows {effective['label']}"
-            raise WrongResult("effective-precision", effective["gemm_error"], 0.0, detail, facts)
+        fault = precision.fault(effective, self.cell.precision)
+        if fault is not None:
+            raise WrongResult("effective-precision", effective["gemm_error"], 0.0, fault, facts)
         return facts
 
     def dump(self, path: str) -> Reply:
@@ -211,7 +218,7 @@ class Session(PassStages):
         self.fence(done)
         fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
         self.watch = Watch(self.framework)
-        gemm = max(self._gemm_ceiling(p) for p in dict.fromkeys(("fp32", self.cell.precision)))
+        gemm = {word: self._gemm_ceiling(word) for word in dict.fromkeys(("fp32", self.cell.precision))}
         copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
         with self.program.measuring():
             warm = timing.warm_up(self._burst, warm_up_ns)
@@ -225,7 +232,8 @@ class Session(PassStages):
             "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
             "fence": {**asdict(fence), "cost_ns": fence_ns},
             "scaling": asdict(scaling),
-            "gemm_flops_per_s": gemm,
+            "gemm_flops_per_s": max(gemm.values()),
+            "gemm_rates_flops_per_s": gemm,
             "copy_bytes_per_s": copy,
             "calibration_before_ns": before,
             "flops_per_iteration": self.flops,
@@ -291,23 +299,39 @@ class Session(PassStages):
         return {"losses": losses, "accuracy": float((predicted == evaluation[labels]).mean())}
 
     def probe(self, precisions: list[str]) -> Reply:
-        """For ``doctor``: the fence test and the effective precision of each word."""
+        """For ``doctor``: the fence test, and the effective precision and the rate of a product of each word."""
         operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
         product = self.framework.matmul(operand, operand, "fp32")
         fence = timing.check_fence(
             product, self.framework.barrier, self.framework.host_read, self.framework.clock, CHAIN_NS
         )
         labels: dict[str, str] = {}
+        rates: dict[str, float] = {}
         for word in precisions:
             try:
                 labels[word] = precision.measure(self.framework, word)["label"]
+                rates[word] = self._gemm_ceiling(word)
             except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
                 labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
         return {
             "fence": asdict(fence),
             "precisions": labels,
+            "gemm_rates_flops_per_s": rates,
             "device_memory": self.memory_of(lambda: self.fence(product())),
         }
+
+    def coverage(self, **cell: Any) -> Reply:
+        """Which operators of one iteration ran elsewhere than on the device; ``cell`` is what ``load`` takes.
+
+        A pass of its own: a process that was audited is never timed. Of a pipeline, the model: its host code is meant
+        to run on the host.
+        """
+
+        def load() -> Program:
+            self.load(**cell)
+            return self.program.model if isinstance(self.program, Pipeline) else self.program
+
+        return asdict(self.framework.audit(load, cell["cell"]["mode"]))
 
     def _fence(self, kind: str) -> Callable[[Any], Any]:
         framework = self.framework
@@ -384,6 +408,7 @@ STAGES = (
     "device_memory",
     "sustain",
     "profile",
+    "coverage",
 )
 
 

@@ -15,7 +15,7 @@ from bench import setup, store
 from bench.environments import Environment
 from bench.labels import IMPLAUSIBLE_ROOFLINE
 from bench.process import Worker
-from bench.record import Failed, Measured
+from bench.record import Failed, Measured, Unsupported, Wrong
 from bench.workload import get
 from tests import harness
 from tests.harness import Cli, command_line, no_processes, only_run, records_of
@@ -383,9 +383,45 @@ def test_list_and_doctor(cli: Cli) -> None:
     facts = json.loads(out)
     assert {sight["device"] for sight in facts["environments"]} == {"cpu", "cuda"}
     assert facts["environments"][0]["probe"]["precisions"]["bf16"] == "bf16"
+    by_device = {sight["device"]: sight["probe"] for sight in facts["environments"]}
+    assert (by_device["cpu"]["precisions"]["tf32"], by_device["cuda"]["precisions"]["tf32"]) == ("fp32", "tf32")
+    rates = by_device["cpu"]["gemm_rates_flops_per_s"]
+    assert rates["bf16"] == pytest.approx(rates["fp32"], rel=0.2)
     code, out, _ = cli("doctor", "--environment", "fake-never-syncing")
     assert code == 0
     assert "DOES NOT WAIT" in out
+    assert "emulated" not in out
+    code, out, _ = cli("doctor", "--environment", "fake-emulating")
+    assert code == 0
+    assert any("bf16: bf16" in line and "emulated" in line for line in out.splitlines())
+    assert not any("fp16: fp16" in line and "emulated" in line for line in out.splitlines())
+
+
+def test_tf32_is_measured_where_it_is_and_unsupported_where_it_is_not(cli: Cli, tmp_path: Path) -> None:
+    cli("run", "mlp:tiny-test", "--environment", "fake", "--phase", "inference", "--precision", "tf32", *SMALL)
+    found = {record.cell.device: record for record in records_of(only_run(tmp_path / "r"))}
+    assert found["cpu"].outcome == Unsupported("asked for tf32, measured fp32")
+    assert isinstance(found["cuda"].outcome, Measured)
+    assert found["cuda"].precision is not None
+    assert found["cuda"].precision.label == "tf32"
+
+
+def test_fp32_that_is_fp16_for_large_products_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    """A plugin that casts large operands only: the model's own small products are right, and prove nothing."""
+    arguments = ("--environment", "fake-casting", "--device", "cpu", "--phase", "inference", "--precision", "fp32")
+    code, _, _ = cli("run", "mlp:tiny-test", *arguments, *SMALL)
+    assert code == 4
+    (record,) = records_of(only_run(tmp_path / "r"))
+    assert isinstance(record.outcome, Wrong)
+    assert "asked for fp32, a matrix product shows fp32, large: fp16" in record.outcome.detail
+
+
+def test_an_emulated_precision_is_labelled_and_still_measured(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("--environment", "fake-emulating", "--device", "cpu", "--phase", "inference")
+    cli("run", "mlp:digits", *arguments, "--precision", "bf16,fp16", *SMALL)
+    labelled = {record.cell.precision: record.labels for record in records_of(only_run(tmp_path / "r"))}
+    assert "emulated" in labelled["bf16"]
+    assert "emulated" not in labelled["fp16"]
 
 
 def test_help_and_version_from_a_process() -> None:

@@ -17,11 +17,27 @@ SABOTEURS: dict[str, dict[str, Any]] = {
     "throttled": {"calibration_after_ns": [int(1.3 * MS)] * 5},
     "contended": {"bursts": bursts([50 * MS] * 10, foreign_ns=[30 * MS] * 10)},
     "never-steady": {"warm_up": WarmUp(100, 50 * MS, False)},
+    "emulated": {"gemm_rates_flops_per_s": {"fp32": 1e11, "bf16": 4.9e10}},
     "fence:host-read": {"fence": Fence("host-read", 1000, MS, 10 * MS)},
     "implausible:fence": {"fence": Fence("barrier", 1000, MS, 10 * MS)},
     "implausible:roofline": {"flops_per_iteration": 1.3 * 1e11 * 0.005},
     "implausible:scaling": {"scaling": Scaling(3, 1.0)},
 }
+
+
+@pytest.mark.parametrize(
+    ("rates", "found"),
+    [
+        ({"fp32": 9.5e10, "bf16": 8e8}, True),  # torch on a CPU with AVX2 only (METAL.md)
+        ({"fp32": 1e11, "bf16": 5e10}, False),
+        ({"fp32": 5e13, "bf16": 7e14}, False),
+        ({"fp32": 1e11}, False),
+        ({"bf16": 1e9}, False),
+        ({}, False),
+    ],
+)
+def test_a_precision_that_the_device_lacks_is_known_by_its_rate(rates: dict[str, float], found: bool) -> None:
+    assert labels.emulated(rates, "bf16") is found
 
 
 def test_quiet_process_is_stable_and_nothing_else() -> None:

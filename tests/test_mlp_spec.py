@@ -16,7 +16,7 @@ from workloads.mlp import EPOCHS, OPTIMIZERS, digits, reference
 MLP = workload.get("mlp")
 TINY = MLP.sizes["tiny-test"]
 DIGITS = MLP.sizes["digits"]
-PRECISIONS = ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 
 
 def materials(size: str = "tiny-test", phase: str = "training", seed: int = 0) -> tuple[Arrays, Arrays]:

@@ -27,10 +27,12 @@ WORKS = (("inference", "default"), ("training", "sgd"), ("training", "adam"))
 #: Adam cannot be had in whole-cast fp16 (its second moments underflow, and the update is 0/0): in every framework the
 #: third loss is NaN, and the outcome must say so (workloads/mlp/README.md).
 HOPELESS = (("training", "adam"), "fp16")
+#: A CPU has no TF32: see test_tf32_on_a_cpu_is_unsupported_by_measurement.
+ON_CPU = tuple(word for word in PRECISIONS if word != "tf32")
 #: What each framework has beside its idiom, and the precisions to try there: torch.compile takes 10 s a cell.
 OTHER_MODES = {
     "torch": (("compiled", ("fp32", "amp-bf16")),),
-    "tensorflow": (("eager", PRECISIONS), ("xla", PRECISIONS)),
+    "tensorflow": (("eager", ON_CPU), ("xla", ON_CPU)),
     # On a CPU MLX starts a C++ compiler for every fused kernel, a second each.
     "mlx": (("compiled", ("fp32",)),),
 }
@@ -81,7 +83,7 @@ def test_outputs_gradients_and_losses_match_the_reference_at_every_precision(
     environment: str, shared: Context, size: str
 ) -> None:
     mode = IDIOM[environment]
-    cells = [cell_of(environment, size, work, precision, mode) for work in WORKS for precision in PRECISIONS]
+    cells = [cell_of(environment, size, work, precision, mode) for work in WORKS for precision in ON_CPU]
     with conversation(environment, "cpu", shared) as worker:
         faults = {cell.label: fault(worker, cell, shared) for cell in cells}
     assert faults == dict.fromkeys(faults)
@@ -108,6 +110,12 @@ def test_a_mode_that_does_not_exist_is_unsupported_with_its_reason(name: str, mo
         verified(worker, cell_of(name, "tiny-test", WORKS[0], "fp32", mode), shared)
     assert failed.value.outcome["kind"] == "unsupported"
     assert len(str(failed.value)) > 20, "a reason, not a word"
+
+
+def test_tf32_on_a_cpu_is_unsupported_by_measurement(environment: str, shared: Context) -> None:
+    with conversation(environment, "cpu", shared) as worker, pytest.raises(StageFailed) as failed:
+        verified(worker, cell_of(environment, "tiny-test", WORKS[0], "tf32", IDIOM[environment]), shared)
+    assert failed.value.outcome == {"kind": "unsupported", "reason": "asked for tf32, measured fp32"}
 
 
 def test_a_framework_that_computes_something_else_is_found(environment: str, shared: Context) -> None:

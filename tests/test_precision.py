@@ -47,8 +47,16 @@ def fp16_in_fp32_out(a: Array, b: Array) -> Array:
 
 
 def fp16_accumulate(a: Array, b: Array, lanes: int = 1) -> Array:
-    """Every partial sum is rounded to fp16; ``lanes`` sums run side by side and are added at the end."""
+    """Every partial sum is rounded to fp16 (of a deep product every 32nd: NumPy is slow in fp16); ``lanes`` sums run
+    side by side and are added at the end."""
     left, right = a.astype(np.float16), b.astype(np.float16)
+    if a.shape[1] > precision.DEPTH:
+        total = np.zeros((a.shape[0], b.shape[1]), np.float16)
+        for k in range(0, a.shape[1], 32):
+            total = (total + left[:, k : k + 32].astype(np.float32) @ right[k : k + 32].astype(np.float32)).astype(
+                np.float16
+            )
+        return total.astype(np.float32)
     sums = np.zeros((lanes, a.shape[0], b.shape[1]), np.float16)
     for k in range(a.shape[1]):
         sums[k % lanes] += np.outer(left[:, k], right[k])
@@ -100,6 +108,15 @@ class Simulated:
         return self.dtype
 
 
+def fp16_where_large(a: Array, b: Array) -> Array:
+    """As jax-metallib: fp32 products of large operands come from fp16 ones."""
+    return fp16_in_fp32_out(a, b) if min(a.size, b.size) >= 1 << 20 else fp32(a, b)
+
+
+def tf32_where_large(a: Array, b: Array) -> Array:
+    return tf32(a, b) if min(a.size, b.size) >= 1 << 20 else fp32(a, b)
+
+
 def measured(kernel: Product, word: str = "fp32") -> dict[str, Any]:
     return precision.measure(cast(Framework, Simulated({word: kernel})), word)
 
@@ -115,6 +132,8 @@ def measured(kernel: Product, word: str = "fp32") -> dict[str, Any]:
         (fp16_accumulate_lanes, "fp16-accumulate"),
         (fp16_accumulate_blocks, "fp16-accumulate"),
         (bf16, "bf16"),
+        (fp16_where_large, "fp32, large: fp16"),
+        (tf32_where_large, "fp32, large: tf32"),
         (int8, "unknown"),
         (zero, "unknown"),
         (nothing, "unknown"),
@@ -137,10 +156,42 @@ def test_fp32_that_is_tf32_is_found_out() -> None:
     assert not precision.acceptable(measured(tf32)["label"], "fp32")
 
 
+def test_a_cast_of_large_operands_only_is_found_out() -> None:
+    """The saboteur: small products are true fp32, and the small probes alone would have believed it."""
+    facts = measured(fp16_where_large)
+    assert facts["gemm_error"] < 1e-6 < 1e-4 < facts["large_gemm_error"]
+    assert not precision.acceptable(facts["label"], "fp32")
+    assert precision.fault({**facts, "output_dtype": "float32"}, "fp32") == (
+        "asked for fp32, a matrix product shows fp32, large: fp16"
+    )
+
+
+def test_tf32_is_there_lacking_or_something_else() -> None:
+    for kernel in (tf32, tf32_where_large):
+        label = measured(kernel, "tf32")["label"]
+        assert precision.acceptable(label, "tf32")
+        assert precision.lacking(label, "tf32") is None
+    assert precision.lacking(measured(fp32, "tf32")["label"], "tf32") == "asked for tf32, measured fp32"
+    assert precision.lacking("fp32", "fp32") is None
+    for kernel in (bf16, fp16_in_fp32_out, zero):
+        label = measured(kernel, "tf32")["label"]
+        assert not precision.acceptable(label, "tf32")
+        assert precision.lacking(label, "tf32") is None, "wrong, and not merely absent"
+
+
+@pytest.mark.parametrize("word", ["amp-bf16", "bf16", "fp16", "tf32"])
+def test_the_dtype_of_the_product_is_asserted(word: str) -> None:
+    right = {"label": precision.EXPECTED[word], "output_dtype": precision.OUTPUT_DTYPES[word]}
+    assert precision.fault(right, word) is None
+    wrong = "float64" if word == "tf32" else "float32"
+    said = precision.fault({**right, "output_dtype": wrong}, word)
+    assert said == f"asked for {word}, a matrix product comes out as {wrong}, not {precision.OUTPUT_DTYPES[word]}"
+
+
 def test_the_framework_is_waited_for_before_it_is_read() -> None:
     framework = Simulated({"bf16": bf16}, "bfloat16")
     facts = precision.measure(cast(Framework, framework), "bf16")
-    assert framework.waited == 3
+    assert framework.waited == 4
     assert facts["output_dtype"] == "bfloat16"
     assert 1e-3 < facts["gemm_error"] < 1e-2
 
@@ -154,6 +205,7 @@ def test_an_error_that_is_not_a_number_is_none() -> None:
     ("word", "labels"),
     [
         ("fp32", {"fp32"}),
+        ("tf32", {"tf32"}),
         ("fp16", {"fp16", "fp16-accumulate"}),
         ("amp-fp16", {"fp16", "fp16-accumulate"}),
         ("bf16", {"bf16"}),
@@ -170,6 +222,9 @@ def test_the_operands_do_what_they_say() -> None:
     assert (a.dtype, a.shape, b.shape) == (np.float32, (64, 512), (512, 64))
     assert np.mean(keep_bits(a, 11) != a) > 0.99, "operands that fp16 holds exactly would hide its rounding"
     limit = float(np.finfo(np.float16).max)
+    a, b = precision.large_operands()
+    assert min(a.size, b.size) == 1 << 20
+    assert a[0, 0] > limit > np.abs(a[1:]).max()
     a, b = precision.range_operands()
     assert a.max() > limit
     assert precision.exact_product(a, b).max() > limit

@@ -52,7 +52,7 @@ def test_every_saboteur_gives_its_exact_outcome_and_the_others_keep_theirs(cli: 
     found = {name: (r.outcome, r.labels) for name, r in by_environment(records_of(only_run(tmp_path / "r"))).items()}
     assert set(found) == set(names)
     measured = {name for name, (outcome, _) in found.items() if isinstance(outcome, Measured)}
-    failures = {"fake-wrong", "fake-nan", "fake-crash", "fake-hang", "fake-oom", "fake-misprecise"}
+    failures = {"fake-wrong", "fake-nan", "fake-crash", "fake-hang", "fake-oom", "fake-misprecise", "fake-misdtyped"}
     assert measured == set(names) - failures
 
     wrong, nan, misprecise = (found[f"fake-{word}"][0] for word in ("wrong", "nan", "misprecise"))
@@ -64,6 +64,10 @@ def test_every_saboteur_gives_its_exact_outcome_and_the_others_keep_theirs(cli: 
     assert isinstance(misprecise, Wrong)
     assert misprecise.check == "effective-precision"
     assert "asked for fp16, a matrix product shows fp32" in misprecise.detail
+    misdtyped = found["fake-misdtyped"][0]
+    assert isinstance(misdtyped, Wrong)
+    assert misdtyped.check == "effective-precision"
+    assert "comes out as float32, not float16" in misdtyped.detail
     crash, oom = found["fake-crash"][0], found["fake-oom"][0]
     assert isinstance(crash, Failed)
     assert (crash.stage, crash.type) == ("first_call", "SIGSEGV")

@@ -21,7 +21,7 @@ from workloads.whisper import reference, some_tokens
 from workloads.whisper import weights as naming
 
 WHISPER = workload.get("whisper")
-PRECISIONS = ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 ROOT = Path(__file__).parents[1]
 
 

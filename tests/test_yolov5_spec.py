@@ -21,7 +21,7 @@ from workloads.yolov5.weights import fold
 
 Array = np.ndarray[Any, Any]
 YOLO = workload.get("yolov5")
-PRECISIONS = ("fp32", "fp16", "bf16", "amp-fp16", "amp-bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 #: As upstream publishes them for 80 classes.
 PARAMETERS = {"n": 1_872_157, "s": 7_235_389, "m": 21_190_557, "l": 46_563_709, "x": 86_749_405}
 

@@ -27,6 +27,8 @@ A twin may also have:
                                             outputs ``state.<path>`` of ``training``. torch: buffers; Keras: trainable;
                                             MLX: frozen
     layout(config) -> str                   the memory layout of the activations, for the record: ``NCHW``, ``NHWC``
+    build_kernels(model, device) -> bool    torch: compiles kernels of the twin's own for the device on which the model
+                                            lies, timed apart; False where it needs none. JAX: (config, device)
     loaded(model) -> None                   torch, TensorFlow, MLX: called once when the weights are in
 
 and, where the model is another library's (a peer to compare with, benchmarks/peers/):
@@ -36,7 +38,8 @@ and, where the model is another library's (a peer to compare with, benchmarks/pe
     PARTIAL = True                          ``inference`` gives some of the outputs only; those are compared
     assign(model, weights) -> None          TensorFlow: puts the canonical weights in, instead of ``remap`` and paths
 
-It may raise ``bench.errors.Unsupported`` in ``build`` where the framework has no such choice (a memory layout, say).
+It may raise ``bench.errors.Unsupported`` in ``build`` or ``build_kernels`` where the framework has no such choice (a
+memory layout, a kernel, say).
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.errors import Unsupported
+from bench.frameworks.placement import Audit
 from bench.workload import Arrays, Config
 
 #: About a millisecond of hashing: one thread, no memory traffic, no vector library that could differ.
@@ -80,6 +84,15 @@ class Job:
     inputs: Arrays
 
 
+def built_kernels(twin: Any, subject: Any, device: Any) -> int | None:
+    """Let the twin build kernels of its own: how long that took in ns, None where it has none to build."""
+    if not hasattr(twin, "build_kernels"):
+        return None
+    started = time.perf_counter_ns()
+    built = twin.build_kernels(subject, device)
+    return time.perf_counter_ns() - started if built else None
+
+
 def timed(
     name: str, call: Callable[..., Any], fence: Callable[[Any], Any], clock: Callable[[], int], times: StageTimes
 ) -> Callable[..., Any]:
@@ -105,6 +118,8 @@ class Program(ABC):
     #: A pipeline's results of the last ``verify``, and the same for people.
     results: Arrays = {}
     answer: str | None = None
+    #: How long the twin took to build kernels of its own; None: it has none.
+    kernel_build_ns: int | None = None
 
     def measuring(self) -> AbstractContextManager[Any]:
         """Entered once around all calls of ``step`` (torch's inference mode, say); outside any timed region."""
@@ -170,6 +185,9 @@ class Framework(ABC):
     #: Whether a fence is the barrier and a host read (METAL.md rule 5), or the barrier alone.
     reads_back: bool = True
 
+    #: Whether this process is there for ``audit``, and times nothing: set before ``open``.
+    auditing: bool = False
+
     #: The clock of every timed region, in ns. ``fake`` replaces it by a virtual one.
     clock: Callable[[], int] = staticmethod(time.perf_counter_ns)
     #: CPU time of this process, all threads, in ns.
@@ -225,6 +243,16 @@ class Framework(ABC):
         Raises:
             Unsupported: no such precision here.
         """
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """Where the operators of one iteration ran; ``load`` makes the program anew, ``mode`` is its own.
+
+        Asked for in a pass of its own: whatever it switches on stays on until the process ends.
+
+        Raises:
+            Unsupported: this framework has no such audit.
+        """
+        raise Unsupported(f"{self.name} has no audit of where its operators run")
 
     @abstractmethod
     def matmul(self, a: Any, b: Any, precision: str) -> Step:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.frameworks.base import Framework, Job, Program, Step
+from bench.frameworks.placement import ON_CPU, Audit, Fallback
 from bench.workload import Arrays, get
 
 #: Sustained rate of the model, FLOP/s; a matrix product reaches 1.5 times as much.
@@ -30,7 +32,13 @@ HOST_READ_NS = 1_000
 THROTTLES_AFTER = 800
 #: The largest batch that a device with ``small-memory`` takes.
 SMALL_MEMORY_BATCH = 100
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp-fp16": "float16", "amp-bf16": "bfloat16"}
+#: ``tf32`` rounds operands only; the scripted ``cuda`` has it, the ``cpu`` computes in fp32 under its name.
+DTYPES = {
+    "fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp-fp16": "float16",
+    "amp-bf16": "bfloat16",
+}  # fmt: skip
+#: How much longer bf16 takes on a device that has none (behaviour ``emulating``).
+EMULATION = 10.0
 
 
 @dataclass
@@ -105,16 +113,25 @@ class Fake(Framework):
         return FakeProgram(self, job)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
-        """The true product, rounded as the precision says; ``misprecise`` always computes in fp32."""
+        """The true product, rounded as the precision says.
+
+        ``misprecise`` always computes in fp32, ``casting`` in fp16 what is large, ``misdtyped`` right but under the
+        wrong name, ``emulating`` bf16 slowly.
+        """
         actual = "fp32" if self.behaviour == "misprecise" else precision
-        dtype = DTYPES[actual]
+        if self.behaviour == "casting" and precision == "fp32" and min(a.size, b.size) >= 1 << 20:
+            actual = "fp16"
+        dtype, claimed = DTYPES[actual], DTYPES["fp32" if self.behaviour == "misdtyped" else precision]
+        operands = "tensorfloat32" if actual == "tf32" and self.rate == RATE["cuda"] else dtype
 
         def product() -> Any:
             with np.errstate(over="ignore", invalid="ignore"):
-                return rounded(rounded(a, dtype) @ rounded(b, dtype), dtype)
+                return rounded(rounded(a, operands) @ rounded(b, operands), dtype)
 
         cost = 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (1.5 * self.rate) * 1e9
-        return lambda: Tensor(product, self.device.enqueue(cost), DTYPES[precision])
+        if self.behaviour == "emulating" and dtype == "bfloat16":
+            cost *= EMULATION
+        return lambda: Tensor(product, self.device.enqueue(cost), claimed)
 
     def copy(self, nbytes: int) -> Step:
         """10 GB/s."""
@@ -138,6 +155,14 @@ class Fake(Framework):
     def dtype_name(self, out: Any) -> str:
         """What the tensor claims."""
         return str(out.dtype)
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """Nothing falls back, but under ``falling-back`` on its accelerator."""
+        load().step()
+        on_cpu = self.rate == RATE["cpu"]
+        fallen = [Fallback("scripted::softshrink", "cpu", 7, "it says so")]
+        found = fallen if self.behaviour == "falling-back" and not on_cpu else []
+        return Audit("a script", 14, found, None, ON_CPU if on_cpu else "")
 
     def unsupported(self, error: BaseException) -> str | None:
         """Nothing is lacking."""
@@ -217,9 +242,11 @@ class FakeProgram(Program):
 def rounded(values: Any, dtype: str) -> Any:
     """``values`` rounded to the nearest number of ``dtype``, kept as float64."""
     wide = np.asarray(values, dtype=np.float64)
-    if dtype == "bfloat16":
+    dropped = {"bfloat16": 16, "tensorfloat32": 13}.get(dtype)
+    if dropped is not None:
         bits = wide.astype(np.float32).view(np.uint32)
-        nearest_even = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        half, mask = (1 << (dropped - 1)) - 1, 0xFFFFFFFF << dropped & 0xFFFFFFFF
+        nearest_even = (bits + half + ((bits >> dropped) & 1)) & mask
         return nearest_even.astype(np.uint32).view(np.float32).astype(np.float64)
     with np.errstate(over="ignore"):
         return wide.astype(dtype).astype(np.float64)

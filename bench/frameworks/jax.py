@@ -6,6 +6,7 @@ Threads are the parent's to set (``NPROC``, see bench/environments.py): JAX has 
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
@@ -16,12 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bench.errors import Unavailable
-from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
+from bench.errors import Unavailable, Unsupported
+from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step, built_kernels
+from bench.frameworks.placement import ON_CPU, Audit, Fallback
 from bench.workload import Arrays
 
 DTYPES = {
     "fp32": jnp.float32,
+    "tf32": jnp.float32,
     "fp16": jnp.float16,
     "bf16": jnp.bfloat16,
     "amp-fp16": jnp.float16,
@@ -39,6 +42,11 @@ STATE = "state."
 #: Dotted path -> parameter.
 Flat = dict[str, jax.Array]
 Inputs = dict[str, jax.Array]
+
+
+def matmul_precision(precision: str) -> str:
+    """JAX's word. XLA's default for fp32 is TF32 on NVIDIA and bfloat16 passes on others; fp32 must mean fp32."""
+    return "tensorfloat32" if precision == "tf32" else "highest"
 
 
 def numpy_of(array: jax.Array) -> Any:
@@ -81,6 +89,25 @@ def first_value(array: jax.Array) -> jax.Array:
     return array[(0,) * array.ndim]
 
 
+def elsewhere_of(outputs: Any, device: Any) -> list[str]:
+    """The other devices on which an array of ``outputs`` lies."""
+    found = {other for leaf in jax.tree.leaves(outputs) for other in leaf.devices() if other != device}
+    return sorted(map(str, found))
+
+
+def primitives(jaxpr: Any) -> Counter[str]:
+    """How often each primitive stands in ``jaxpr`` and in all that it holds; loops count their body once."""
+    found: Counter[str] = Counter()
+    for equation in jaxpr.eqns:
+        held = jax.tree.leaves(list(equation.params.values()))
+        inner = [getattr(value, "jaxpr", value) for value in held if hasattr(value, "eqns")]
+        if not inner:
+            found[equation.primitive.name] += 1
+        for each in inner:
+            found += primitives(each)
+    return found
+
+
 class JaxProgram(Program):
     """One cell in JAX. Parameters, optimizer state and inputs are arguments of the compiled function, never constants
     that XLA could fold; the state is donated and threaded through the closure of ``step``."""
@@ -89,6 +116,8 @@ class JaxProgram(Program):
         self._device, self._twin, self._config = device, job.twin, job.config
         self._dtype, self._amp = DTYPES[job.precision], job.precision.startswith("amp-")
         self._stored = jnp.float32 if self._amp else self._dtype
+        job.twin.build(job.config)
+        self.kernel_build_ns = built_kernels(job.twin, job.config, device)
         flat = dict(job.twin.remap(name, value) for name, value in job.weights.items())
         self._initial: Flat = jax.device_put(cast(flat, self._stored), device)
         self._inputs = self._place(job.inputs)
@@ -218,6 +247,7 @@ class JaxProgram(Program):
 
     def _verify_inference(self) -> Arrays:
         outputs = dict(self.step())
+        self._check_placement(outputs)
         self._seen = next(iter(outputs.values())).dtype
         if hasattr(self._twin, "verification"):
             outputs |= self._twin.verification(self.parts or self._params, self._inputs, self._config)
@@ -227,11 +257,17 @@ class JaxProgram(Program):
         params = self._initial
         self._seen = next(iter(jax.eval_shape(self._outputs, params, self._inputs).values())).dtype
         loss, gradients, _ = self._gradients(params, self._inputs, self._state["scale"])
+        self._check_placement(gradients)
         found = {f"grad.{name}": numpy_of(value) for name, value in gradients.items()}
         losses = [numpy_of(self._train()) for _ in range(5)]
         after = self._state["params"]
         state = {STATE + path: numpy_of(value) for path, value in after.items() if path not in gradients}
         return {"loss": numpy_of(loss), **found, **state, "losses": np.stack(losses)}
+
+    def _check_placement(self, outputs: Any) -> None:
+        """A step computes where its operands lie: anything else is not this cell (METAL.md, rule 7)."""
+        if elsewhere := elsewhere_of(outputs, self._device):
+            raise Unsupported(f"the result of a step for {self._device} lies on {', '.join(elsewhere)}: it fell back")
 
     def _outputs(self, params: Flat, inputs: Inputs) -> Any:
         """What the twin gives for training, for its dtype."""
@@ -253,8 +289,7 @@ class Jax(Framework):
     }
 
     def open(self, device: str, threads: int) -> str:
-        # XLA's default for float32 products is TF32 on NVIDIA and bfloat16 passes on others; fp32 must mean fp32.
-        jax.config.update("jax_default_matmul_precision", "highest")
+        jax.config.update("jax_default_matmul_precision", matmul_precision("fp32"))
         self._device = self._find(device)
         try:
             self._probe()
@@ -292,13 +327,36 @@ class Jax(Framework):
         return str(error).splitlines()[0] if said else None
 
     def load(self, job: Job) -> Program:
+        # For all that is traced from here on: the program compiles at its first call.
+        jax.config.update("jax_default_matmul_precision", matmul_precision(job.precision))
         return JaxProgram(self._device, job)
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """The devices of one iteration's results, and its calls back to the host.
+
+        XLA compiles a program for one device: what it cannot compile is an error, never a fallback.
+        """
+        program = load()
+        with program.measuring():
+            out = program.step()
+            self.barrier(out)
+        where = elsewhere_of(out, self._device)
+        found = [Fallback("results", other, None, f"a result of the iteration lies on {other}") for other in where]
+        seen = primitives(jax.make_jaxpr(load().step)().jaxpr)
+        found += [
+            Fallback(name, "host", calls, f"{name} leaves the device for Python")
+            for name, calls in seen.items()
+            if "callback" in name
+        ]
+        note = ON_CPU if self._device.platform == "cpu" else ""
+        return Audit("devices of the results; primitives that call the host", seen.total(), found, None, note)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         amp, dtype = precision.startswith("amp-"), DTYPES[precision]
 
         def product(left: jax.Array, right: jax.Array) -> jax.Array:
-            return jnp.matmul(left.astype(dtype), right.astype(dtype)) if amp else jnp.matmul(left, right)
+            with jax.default_matmul_precision(matmul_precision(precision)):
+                return jnp.matmul(left.astype(dtype), right.astype(dtype)) if amp else jnp.matmul(left, right)
 
         stored = jnp.float32 if amp else dtype
         left, right = (jax.device_put(np.asarray(host), self._device).astype(stored) for host in (a, b))

@@ -14,12 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from bench.errors import Unavailable, Unsupported
+from bench.frameworks import placement
 from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
+from bench.frameworks.placement import Audit
 from bench.workload import Arrays, Config
 
 #: Keras' dtype policy of each precision; it is what its users set, and does the casts of mixed precision.
 POLICIES = {
     "fp32": "float32",
+    "tf32": "float32",
     "fp16": "float16",
     "bf16": "bfloat16",
     "amp-fp16": "mixed_float16",
@@ -34,6 +37,11 @@ LACKS = re.compile(
     r"|is not in the list of allowed values",
     re.IGNORECASE,
 )
+
+
+def allow_tf32(allow: bool) -> None:
+    """Under the name fp32 a TF32 product would be wrong."""
+    tf.config.experimental.enable_tensor_float_32_execution(allow)
 
 
 def numpy_of(tensor: tf.Tensor) -> Any:
@@ -220,10 +228,12 @@ class TensorFlow(Framework):
     def open(self, device: str, threads: int) -> str:
         if device not in ("cpu", "metal", "cuda"):
             raise Unavailable("no_device", f"tensorflow has no device {device!r}; it has cpu, metal, cuda")
+        if self.auditing:
+            # Only now: a context that has begun keeps its silence (seen with 2.21).
+            tf.debugging.set_log_device_placement(True)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        # A TF32 product would be wrong under the name fp32.
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        allow_tf32(False)
         self._type = "CPU" if device == "cpu" else "GPU"
         if device == "cpu":
             tf.config.set_visible_devices([], "GPU")
@@ -258,7 +268,43 @@ class TensorFlow(Framework):
         return str(error).strip().splitlines()[0] if said else None
 
     def load(self, job: Job) -> Program:
+        allow_tf32(job.precision == "tf32")
         return TensorFlowProgram(self._type, job)
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """One iteration with soft placement off, for what TensorFlow says then, and one with its device log."""
+        strict_error = self._strictly(load)
+        program = load()
+        with placement.listening() as heard, program.measuring():
+            self.barrier(program.step())
+        log = "\n".join(heard)
+        seen = placement.tensorflow_placements(log)
+        if not seen:
+            raise RuntimeError("TensorFlow's device log is empty: nothing is known about its operators")
+        fallen = placement.tensorflow_fallbacks(log, self._type)
+        note = placement.ON_CPU if self._type == "CPU" else ""
+        if mode == "xla":
+            note = (
+                note + "; " if note else ""
+            ) + "XLA compiles for one device: of what it compiled, the log says nothing"
+        return Audit("strict placement; TensorFlow's device log", seen.total(), fallen, strict_error, note)
+
+    def _strictly(self, load: Callable[[], Program]) -> str | None:
+        """What TensorFlow says when it may place nothing elsewhere; None: nothing.
+
+        Soft placement off concerns only operators that ask for a device: so all of them do.
+        """
+        tf.config.set_soft_device_placement(False)
+        try:
+            with tf.device(f"/{self._type}:0"):
+                program = load()
+                with program.measuring():
+                    self.barrier(program.step())
+        except (tf.errors.OpError, ValueError) as error:
+            return str(error).strip().splitlines()[0]
+        finally:
+            tf.config.set_soft_device_placement(True)
+        return None
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         """A Dense layer without bias: the policy that casts in a model casts here."""
@@ -267,7 +313,20 @@ class TensorFlow(Framework):
         # Through tf.cast: out of range becomes infinity without a warning of NumPy's.
         layer.kernel.assign(tf.cast(tf.constant(np.asarray(b)), layer.kernel.dtype))
         operand = tf.cast(tf.constant(np.asarray(a)), layer.kernel.dtype)
-        return partial(tf.function(layer, jit_compile=False), operand)
+        product, wanted = tf.function(layer, jit_compile=False), precision == "tf32"
+
+        def step() -> tf.Tensor:
+            # Kernels read the switch when they are launched, which is before the call returns.
+            before = tf.config.experimental.tensor_float_32_execution_enabled()
+            if before == wanted:
+                return product(operand)
+            allow_tf32(wanted)
+            try:
+                return product(operand)
+            finally:
+                allow_tf32(before)
+
+        return step
 
     def copy(self, nbytes: int) -> Step:
         source = tf.ones(nbytes // 4, tf.float32)

@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.errors import Unavailable
-from bench.frameworks.base import Framework, Job, Program, Step
+from bench.errors import Unavailable, Unsupported
+from bench.frameworks import placement
+from bench.frameworks.base import Framework, Job, Program, Step, built_kernels
+from bench.frameworks.placement import Audit
+from bench.frameworks.torch_operators import Operators, warn_always
 from bench.workload import Arrays
 
 DTYPES = {
     "fp32": torch.float32,
+    "tf32": torch.float32,
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
     "amp-fp16": torch.float16,
@@ -34,6 +38,27 @@ def numpy_of(tensor: torch.Tensor) -> Any:
     """On the host first, widened after: MPS has no float64 (METAL.md, rule 10), NumPy has no bfloat16."""
     host = tensor.detach().cpu()
     return (host.float() if host.is_floating_point() and host.itemsize < 4 else host).numpy()
+
+
+def allow_tf32(allow: bool) -> None:
+    """Under the name fp32 a TF32 product would be wrong. One switch for CUDA's matmul and oneDNN, one for cuDNN."""
+    torch.set_float32_matmul_precision("high" if allow else "highest")
+    torch.backends.cudnn.allow_tf32 = allow
+
+
+@contextmanager
+def products_of(precision: str) -> Iterator[None]:
+    """Within it products are computed as ``precision`` asks, whatever the cell of this process is."""
+    before = torch.get_float32_matmul_precision() != "highest"
+    wanted = precision == "tf32"
+    if before == wanted:
+        yield
+        return
+    allow_tf32(wanted)
+    try:
+        yield
+    finally:
+        allow_tf32(before)
 
 
 def smallest(out: Any) -> torch.Tensor:
@@ -66,6 +91,7 @@ class TorchProgram(Program):
         self._dtype = DTYPES[job.precision]
         self._amp = job.precision.startswith("amp-")
         self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
+        self.kernel_build_ns = built_kernels(job.twin, self._model, device)
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
         self._options = job.optimizer
         self._inputs = self._place(job.inputs)
@@ -175,10 +201,23 @@ class TorchProgram(Program):
         kept, self._inputs = self._inputs, self._place(inputs)
         self.reset()
         try:
-            return self._verify_training() if self.train else self._verify_inference()
+            with self._refusing_fallbacks():
+                return self._verify_training() if self.train else self._verify_inference()
         finally:
             self._inputs = kept
             self.reset()
+
+    @contextmanager
+    def _refusing_fallbacks(self) -> Iterator[None]:
+        """MPS runs some operators on the CPU even with PYTORCH_ENABLE_MPS_FALLBACK=0: see placement.MPS_FALLBACK."""
+        if self._device.type != "mps":
+            yield
+            return
+        with warn_always(), placement.listening() as heard:
+            yield
+        if fallen := placement.torch_fallbacks(heard):
+            names = ", ".join(one.operator for one in fallen)
+            raise Unsupported(f"ran on the CPU under the name of the GPU: {names}: {fallen[0].evidence}")
 
     def _verify_inference(self) -> Arrays:
         with self.measuring():
@@ -217,9 +256,7 @@ class Torch(Framework):
 
     def open(self, device: str, threads: int) -> str:
         torch.set_num_threads(threads)
-        # A TF32 product would be wrong under the name fp32. One switch for CUDA's matmul and oneDNN, one for cuDNN.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
+        allow_tf32(False)
         self._device = torch.device(self._device_type(device))
         try:
             self._probe()
@@ -267,6 +304,7 @@ class Torch(Framework):
         return str(error).splitlines()[0] if said else None
 
     def load(self, job: Job) -> Program:
+        allow_tf32(job.precision == "tf32")
         model = job.twin.build(job.config)
         state = dict(job.twin.remap(name, value) for name, value in job.weights.items())
         model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
@@ -274,6 +312,19 @@ class Torch(Framework):
         if hasattr(job.twin, "loaded"):
             job.twin.loaded(model)
         return TorchProgram(self._device, job, model)
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        """One iteration under a count of all operators (eager), with torch's warnings of fallbacks."""
+        program = load()
+        operators = Operators(self._device.type) if mode == "eager" else None
+        with warn_always(), placement.listening() as heard, program.measuring(), operators or nullcontext():
+            self.barrier(program.step())
+        found = placement.torch_fallbacks(heard) + (operators.fallbacks() if operators is not None else [])
+        method = "torch's warnings with warn-always and PYTORCH_ENABLE_MPS_FALLBACK=1"
+        if operators is not None:
+            method += "; the devices of every dispatched operator's tensors"
+        note = placement.ON_CPU if self._device.type == "cpu" else ""
+        return Audit(method, operators.calls if operators is not None else None, found, None, note)
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         amp = precision.startswith("amp-")
@@ -283,7 +334,7 @@ class Torch(Framework):
         )
 
         def step() -> torch.Tensor:
-            with torch.inference_mode():
+            with torch.inference_mode(), products_of(precision):
                 if not amp:
                     return left @ right
                 with torch.autocast(self._device.type, dtype=DTYPES[precision]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.audits import Coverage
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class ReportMeta:
     """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one.
 
-    ``margin`` is the one that the comparisons were made with.
+    ``margin`` is the one that the comparisons were made with; ``audits`` are the runs' coverage passes.
     """
 
     title: str
@@ -32,6 +33,7 @@ class ReportMeta:
     skipped_lines: tuple[str, ...] = ()
     baseline: str = ""
     margin: float = 0.03
+    audits: tuple[Coverage, ...] = ()
 
 
 def write_report(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.report import ReportMeta, headline, scaling, sections, stages
+from bench.report import ReportMeta, audit, headline, scaling, sections, stages
 from bench.report.facts import accelerations, count, unspeakable
 from bench.summary import CellSummary
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: GitHub refuses comments above 65,536 characters.
 MAX_CHARACTERS = 60_000
-MAX_PROBLEMS, MAX_CELLS, MAX_COMPARISONS = 30, 6, 40
+MAX_PROBLEMS, MAX_CELLS, MAX_COMPARISONS, MAX_WAYS = 30, 6, 40, 8
 REASON_WIDTH = 160
 
 
@@ -25,7 +25,13 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     gains = [headline.acceleration_sentence(gain) for gain in accelerations(summaries)]
     told = gains or [headline.no_acceleration(summaries)]
     head += [plain(" ".join([*told, headline.counts_sentence(summaries)])), ""]
-    tail = [*_scaling(summaries), *_comparisons(comparisons, summaries), *_problems(summaries)]
+    tail = [
+        *_scaling(summaries),
+        *_ways(summaries),
+        *_comparisons(comparisons, summaries),
+        *_fallen(summaries, meta),
+        *_problems(summaries),
+    ]
     if meta.skipped_lines:
         tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
@@ -85,6 +91,28 @@ def _stages(table: stages.StagesTable | None) -> list[str]:
     lines.append("|---|" + "---:|" * (len(table.names) + 1))
     lines += [f"| {plain(row.cell)} | {' | '.join(row.times)} | {row.total} |" for row in table.rows]
     return [*lines, "", "</details>", ""]
+
+
+def _ways(summaries: Sequence[CellSummary]) -> list[str]:
+    """The same work in several ways, side by side."""
+    lines: list[str] = []
+    for table in audit.ways_tables(summaries)[:MAX_WAYS]:
+        lines += [f"**{plain(table.label)}**, ways to compute it, in {plain(table.unit)}", ""]
+        lines.append("| environment/device precision mode | " + " | ".join(map(plain, table.names)) + " | building |")
+        lines.append("|---|" + "---:|" * (len(table.names) + 1))
+        for row in table.rows:
+            ways = " | ".join(plain(way, REASON_WIDTH) for way in row.ways)
+            lines.append(f"| {plain(row.where)} | {ways} | {plain(row.build)} |")
+        lines.append("")
+    return lines
+
+
+def _fallen(summaries: Sequence[CellSummary], meta: ReportMeta) -> list[str]:
+    """A line for each work that was audited; nothing where no pass was run."""
+    if not meta.audits:
+        return []
+    told = [table for table in audit.coverage_tables(summaries, meta.audits) if table.summary != "not measured"]
+    return ["Operators that fell back:", "", *(f"- {plain(one.label)}: {plain(one.summary)}" for one in told), ""]
 
 
 def _square(square: sections.Square) -> str:

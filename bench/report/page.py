@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, headline, machines, pictures, scaling, sections, stages
+from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages
 from bench.report.facts import (
     accelerations,
     command_for,
@@ -88,7 +88,10 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         **_scalings(summaries, series),
         "stages_of": _stages(summaries),
         "details": stages.detail_tables(summaries),
+        "ways": audit.ways_tables(summaries),
         "parity": sections.parity(summaries),
+        "precision_rows": audit.precision_rows(summaries),
+        "coverage": audit.coverage_tables(summaries, meta.audits),
         "stages": [label for _, label in sections.START_UP],
         "start_up": sections.start_up(summaries),
         "problems": sections.problems(summaries),

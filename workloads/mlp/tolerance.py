@@ -38,6 +38,7 @@ WIDE: Limits = {
 
 _ROUNDING = {
     "fp32": "u = 6e-8; products of depth K <= 4096 summed in any order add sqrt(K) u at most",
+    "tf32": "u = 4.9e-4 for the products' operands alone, as with amp-fp16, whose limits hold; all else is fp32",
     "fp16": "u = 4.9e-4; weights, inputs and activations are rounded at each of 3 layers",
     "bf16": "u = 3.9e-3; weights, inputs and activations are rounded at each of 3 layers",
     "amp-fp16": "u = 4.9e-4 for the products' operands and results; weights and loss stay in fp32",
@@ -59,4 +60,6 @@ def tolerance(width: int, precision: str, output: str) -> Tolerance:
     """
     kind = "gradient" if output.startswith("grad.") else output
     limits = WIDE if width >= WIDE_FROM else SMALL
-    return Tolerance(limits[kind][precision], f"{_ROUNDING[precision]}; {_SPREAD[kind]}")
+    return Tolerance(
+        limits[kind]["amp-fp16" if precision == "tf32" else precision], f"{_ROUNDING[precision]}; {_SPREAD[kind]}"
+    )
