@@ -189,7 +189,7 @@ def test_frameworks_agree_on_the_answer(
         measurement = record.measurement
         assert measurement is not None
         assert measurement.peak_rss_bytes is not None
-        assert 50 << 20 < measurement.peak_rss_bytes < 8 << 30
+        assert 30 << 20 < measurement.peak_rss_bytes < 8 << 30  # MLX with its CPU build: 51 MB
         assert next(iter(measurement.items)) == measurement.item
         parts = {"encode", "first", "next"} if name == "whisper" else {"model"}
         around = {"preprocess", "transfer", "fetch", "postprocess"} if phase == "pipeline" else set()

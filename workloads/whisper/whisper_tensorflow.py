@@ -68,7 +68,7 @@ class Attention(layers.Layer):
             mixed = attend(q, k, v, mask)  # (B, H, T, D)
         else:
             heads = [tf.reshape(x, (-1, *x.shape[2:])) for x in (q, k, v)]  # (B H, T or length, D)
-            mixed = tf.map_fn(lambda head: attend(*head, mask), heads, fn_output_signature=q.dtype)
+            mixed = tf.map_fn(lambda head: attend(head[0], head[1], head[2], mask), heads, fn_output_signature=q.dtype)
             mixed = tf.reshape(mixed, q.shape)
         return self.out(tf.reshape(tf.transpose(mixed, (0, 2, 1, 3)), x.shape))  # (B, T, state)
 
