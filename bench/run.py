@@ -155,7 +155,8 @@ def look(environment: str, device: str, context: Context, precisions: Sequence[s
     """Open ``device`` in a fresh worker; with ``precisions``, also run the fence test and measure each of them."""
     try:
         with conversation(environment, device, context) as worker:
-            probe = worker.ask("probe", precisions=list(precisions)) if precisions else None
+            rates_s = context.timeouts_s["probe"] / 3
+            probe = worker.ask("probe", precisions=list(precisions), rates_s=rates_s) if precisions else None
             return Sight(environment, device, worker.facts["device_name"], worker.facts["versions"], None, probe)
     except (*Trouble, OSError) as error:
         return Sight(environment, device, None, {}, str(error))

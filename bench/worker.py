@@ -104,6 +104,7 @@ class Session(PassStages):
         self.device = device
         self.virtual = host.virtual_gpu(device, name)
         self.fence = self._fence("barrier")
+        self.watch = Watch(self.framework)
         versions = {"python": platform.python_version()}
         for distribution in dict.fromkeys(("numpy", *self.framework.distributions, *plugins.of(framework))):
             try:
@@ -217,7 +218,6 @@ class Session(PassStages):
         done = product()
         self.fence(done)
         fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
-        self.watch = Watch(self.framework)
         gemm = {word: self._gemm_ceiling(word) for word in dict.fromkeys(("fp32", self.cell.precision))}
         copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
         with self.program.measuring():
@@ -298,8 +298,12 @@ class Session(PassStages):
         predicted = self.program.evaluate(evaluation)[scores].argmax(axis=-1)
         return {"losses": losses, "accuracy": float((predicted == evaluation[labels]).mean())}
 
-    def probe(self, precisions: list[str]) -> Reply:
-        """For ``doctor``: the fence test, and the effective precision and the rate of a product of each word."""
+    def probe(self, precisions: list[str], rates_s: float) -> Reply:
+        """For ``doctor``: the fence test, the effective precision of each word, and the rate of its product.
+
+        Rates are measured in the first ``rates_s`` seconds only: XLA may tune every product for seconds on a GPU.
+        """
+        began_ns = self.framework.clock()
         operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
         product = self.framework.matmul(operand, operand, "fp32")
         fence = timing.check_fence(
@@ -310,7 +314,8 @@ class Session(PassStages):
         for word in precisions:
             try:
                 labels[word] = precision.measure(self.framework, word)["label"]
-                rates[word] = self._gemm_ceiling(word)
+                if self.framework.clock() - began_ns < rates_s * 1e9:
+                    rates[word] = self._gemm_ceiling(word)
             except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
                 labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
         return {
