@@ -162,7 +162,7 @@ def test_contrast_is_aa_in_light_dark_and_print() -> None:
 def test_every_section_is_there(full_page: str) -> None:
     sections = re.findall(r'<h2 id="([^"]+)"', full_page)
     before = ["answers", "grid", "latency", "parity", "start-up", "problems", "comparisons"]
-    assert sections == [*before, "noise", "machine", "timed", "reproduce"]
+    assert sections == [*before, "noise", "precision", "coverage", "machine", "timed", "reproduce"]
 
 
 def test_every_cell_that_was_not_measured_shows_its_reason_twice(full_page: str) -> None:
