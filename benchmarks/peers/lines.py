@@ -33,7 +33,7 @@ class Line:
         return Cell(self.workload, self.size, "inference", variant, self.batch, environment, "cpu", "fp32", mode)
 
 
-_LAYOUTS = (("default", "eager"), ("channels-last", "eager"), ("default", "compiled"))
+_LAYOUTS = (("default", "eager"), ("channels-last", "eager"), ("default", "compiled"), ("channels-last", "compiled"))
 #: Upstream's eager (BatchNorm apart), fused, fused channels-last and compiled.
 _YOLO = (("unfused", "eager"), *_LAYOUTS)
 
