@@ -93,7 +93,8 @@ class Context:
     def child_environment(self, cell: Cell) -> dict[str, str]:
         """The variables a worker for ``cell`` starts with."""
         environment = environments.get(cell.environment)
-        return environments.child_environment(self.variables, environment, cell.device, self.threads)
+        child = environments.child_environment(self.variables, environment, cell.device, self.threads)
+        return child | environments.precision_variables(child, cell.precision)
 
 
 class Ended(Exception):

@@ -324,6 +324,11 @@ def _mlx(device: str) -> dict[str, str]:
     return ours
 
 
+def precision_variables(variables: Mapping[str, str], precision: str) -> dict[str, str]:
+    """What of ``variables`` is otherwise in a worker of ``precision``: MLX reads its TF32 switch once per process."""
+    return {"MLX_ENABLE_TF32": "1"} if precision == "tf32" and "MLX_ENABLE_TF32" in variables else {}
+
+
 def audit_variables(environment: Environment) -> dict[str, str]:
     """What a worker of a coverage pass has otherwise than one that is timed."""
     match environment.framework:

@@ -65,7 +65,8 @@ class Workload(ABC):
     sizes: Mapping[str, Size]
     #: phase -> its variants, the default first. A number in a variant's name is written N: ``tokens-N``.
     phases: Mapping[str, tuple[str, ...]]
-    #: phase -> precisions of a run for which nobody named any; None: all phases, at the default precisions.
+    #: phase -> precisions of a run for which nobody named any; None: all phases, at the default precisions; {}: none,
+    #: the workload runs when it is named.
     main: Mapping[str, tuple[str, ...]] | None = None
     #: Outputs of the model that ``postprocess`` reads, the only ones that a pipeline brings to the host; (): all.
     fetched: tuple[str, ...] = ()

@@ -111,7 +111,29 @@ def of_jax() -> dict[str, Any]:
     return {"quiet": asdict(quiet), "calls": asdict(calls), "other": other}
 
 
+def of_mlx() -> dict[str, Any]:
+    """MLX says that there is nothing to audit; and an operator on a stream that lacks it raises, as that says."""
+    import mlx.core as mx
+
+    from bench.errors import Unsupported
+    from bench.frameworks import mlx as adapter
+
+    framework = adapter.Mlx()
+    framework.open("cpu", 1)
+    try:
+        framework.audit(lambda: program(lambda: mx.ones(1)), "eager")
+        said = ""
+    except Unsupported as error:
+        said = str(error)
+    try:
+        mx.eval(mx.add(mx.ones(2), 1, stream=mx.gpu))
+        raised = ""
+    except (RuntimeError, ValueError) as error:
+        raised = str(error)
+    return {"said": said, "raised": raised}
+
+
 if __name__ == "__main__":
-    found = {"torch": of_torch, "tensorflow": of_tensorflow, "jax": of_jax}[sys.argv[1]]()
+    found = {"torch": of_torch, "tensorflow": of_tensorflow, "jax": of_jax, "mlx": of_mlx}[sys.argv[1]]()
     # TensorFlow leaves lines of its own in the buffer of standard output, which come out after this one.
     print(MARK + json.dumps(found), flush=True)

@@ -121,6 +121,14 @@ def test_variables_keep_the_cpu_off_the_gpu() -> None:
     assert environments.variables(environments.get("mlx"), "metal", 2)["MLX_ENABLE_TF32"] == "0"
 
 
+def test_tf32_of_mlx_is_a_variable_of_the_process() -> None:
+    for name in ("mlx", "jax-mps"):
+        given = environments.variables(environments.get(name), "metal", 2)
+        assert environments.precision_variables(given, "tf32") == {"MLX_ENABLE_TF32": "1"}
+        assert environments.precision_variables(given, "fp32") == {}
+    assert environments.precision_variables(environments.variables(environments.get("torch"), "cuda", 2), "tf32") == {}
+
+
 PARENT = {
     "PATH": "/usr/bin",
     "HOME": "/home/somebody",

@@ -15,6 +15,7 @@ from workloads.softshrink import WAYS
 LACKS = {
     ("tensorflow", "kernel"): "TensorFlow compiles no kernel from source at run time",
     ("jax", "native"): "jax.nn has no softshrink",
+    ("mlx", "kernel"): "[metal_kernel]",
     ("jax", "kernel"): "Pallas: ValueError: Only interpret mode is supported on CPU backend.",
 }
 #: (phase, precision) of every way; fp16 and bf16 are what an activation of our own could get wrong.

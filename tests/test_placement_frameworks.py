@@ -35,7 +35,8 @@ def operators(audit: dict[str, Any]) -> dict[tuple[str, str], int | None]:
 
 def test_an_audit_finds_its_saboteur(environment: str, interpreter: Path) -> None:
     found = found_by(environment, interpreter)
-    {"torch": check_torch, "tensorflow": check_tensorflow, "jax": check_jax}[environment](found)
+    checks = {"torch": check_torch, "tensorflow": check_tensorflow, "jax": check_jax, "mlx": check_mlx}
+    checks[environment](found)
 
 
 def check_torch(found: dict[str, Any]) -> None:
@@ -60,3 +61,8 @@ def check_jax(found: dict[str, Any]) -> None:
     assert found["quiet"]["operators"] == 1
     assert operators(found["calls"]) == {("pure_callback", "host"): 2}
     assert len(found["other"]) == 1
+
+
+def check_mlx(found: dict[str, Any]) -> None:
+    assert "an operator that lacks a kernel raises" in found["said"]
+    assert found["raised"], "an operator for a GPU that is not there ran all the same"

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench import environments
 
 SCRIPT = Path(__file__).with_name("switches_script.py")
@@ -26,6 +28,7 @@ def found_by(environment: str, interpreter: Path) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.parametrize("environment", ["torch", "tensorflow", "jax"])  # MLX has a variable: test_environments.py
 def test_the_switches_of_tf32_and_the_compilers_of_kernels(environment: str, interpreter: Path) -> None:
     found = found_by(environment, interpreter)
     {"torch": check_torch, "tensorflow": check_tensorflow, "jax": check_jax}[environment](found)

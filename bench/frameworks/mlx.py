@@ -18,12 +18,14 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from bench.errors import Unavailable
+from bench.errors import Unavailable, Unsupported
 from bench.frameworks.base import READ_WHOLE_BYTES, Framework, Job, Program, Step
+from bench.frameworks.placement import Audit
 from bench.workload import Arrays
 
 DTYPES = {
     "fp32": mx.float32,
+    "tf32": mx.float32,  # by MLX_ENABLE_TF32, see bench/environments.py
     "fp16": mx.float16,
     "bf16": mx.bfloat16,
     "amp-fp16": mx.float16,
@@ -342,6 +344,9 @@ class Mlx(Framework):
         if hasattr(job.twin, "loaded"):
             job.twin.loaded(model)
         return MlxProgram(job, model)
+
+    def audit(self, load: Callable[[], Program], mode: str) -> Audit:
+        raise Unsupported("MLX has no fallback to audit: an operator that lacks a kernel raises, nothing is moved")
 
     def matmul(self, a: Any, b: Any, precision: str) -> Step:
         amp, dtype = precision.startswith("amp-"), DTYPES[precision]

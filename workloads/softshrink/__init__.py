@@ -41,7 +41,8 @@ class Softshrink(Workload):
         "tall": Size({"width": 256}, batch=4096),
     }
     phases: Mapping[str, tuple[str, ...]] = {"inference": WAYS, "training": WAYS}
-    main: Mapping[str, tuple[str, ...]] | None = {"inference": ("fp32",)}
+    #: Not in the main job: what a fallback costs is a question of its own, `run softshrink:wide --variant all`.
+    main: Mapping[str, tuple[str, ...]] | None = {}
 
     def settings(self, size: str, phase: str, variant: str) -> Config:
         """The size's words and the ``way``."""
