@@ -476,7 +476,7 @@ assert found["tokens"].shape == (1, 12)
 assert len(shapes) == 1, shapes
 compiled = {
     "torch": lambda part: 1,
-    "tensorflow": lambda part: part.experimental_get_tracing_count(),
+    "tensorflow": lambda part: part.function.experimental_get_tracing_count(),
     "jax": lambda part: getattr(part, "func", part)._cache_size(),
 }[name]
 counts = {part: compiled(getattr(parts, part)) for part in twin.PARTS}
