@@ -61,6 +61,28 @@ def optimizer_of(options: Mapping[str, float | str]) -> keras.optimizers.Optimiz
     return keras.optimizers.Adam(learning_rate=options["lr"], **moments)
 
 
+class Traced:
+    """A ``tf.function`` that is called as the concrete function of its first arguments.
+
+    tf.function itself looks at the type of every argument in Python, at every call: with the 18 tensors of a token of
+    Whisper that was 0.9 ms of 9. Arguments of another shape or dtype are traced anew.
+    """
+
+    def __init__(self, function: Callable[..., Any], xla: bool) -> None:
+        # Explicit: Keras' "auto" may choose XLA, which Metal does not have (METAL.md, known traps).
+        self.function = tf.function(function, jit_compile=xla, reduce_retracing=False)
+        self._concrete: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._concrete is not None:
+            try:
+                return self._concrete(*arguments)
+            except TypeError:  # what a concrete function says of arguments that are not those it was traced with
+                pass
+        self._concrete = self.function.get_concrete_function(*arguments)
+        return self._concrete(*arguments)
+
+
 class TensorFlowProgram(Program):
     """One cell in TensorFlow. Weights are variables and inputs are arguments of the traced function, so that Grappler
     and XLA cannot fold them."""
@@ -135,8 +157,7 @@ class TensorFlowProgram(Program):
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if self._mode == "eager":
             return function
-        # Explicit: Keras' "auto" may choose XLA, which Metal does not have (METAL.md, known traps).
-        return tf.function(function, jit_compile=self._mode == "xla", reduce_retracing=False)
+        return Traced(function, xla=self._mode == "xla")
 
     def _forward_and_loss(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         outputs = self._twin.training(self._model, inputs)
