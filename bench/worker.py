@@ -141,7 +141,8 @@ class Session(PassStages):
             inputs = spec.preprocess(config, inputs)[0]
         optimizer = spec.optimizer(cell.variant) if cell.phase == "training" else None
         phase = "inference" if cell.phase == "pipeline" else cell.phase
-        job = Job(self.twin, config, phase, optimizer, cell.precision, cell.mode, weights, inputs)
+        steps = spec.verified_steps(config)
+        job = Job(self.twin, config, phase, optimizer, cell.precision, cell.mode, weights, inputs, steps)
         program = self.framework.program(job)
         if cell.phase != "pipeline":
             return program

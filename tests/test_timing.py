@@ -80,6 +80,17 @@ def test_warm_up_waits_out_a_slow_start() -> None:
     assert warm.iterations > timing.WINDOW
 
 
+def test_a_neighbour_beside_the_short_bursts_does_not_make_honest_work_implausible() -> None:
+    queue, delays = Queue(cost=20_000), iter([9_000_000, 0, 9_000_000, 0, 9_000_000, 0, 0, 0])
+
+    def run(iterations: int) -> timing.Burst:
+        found = queue.burst(iterations)
+        return found._replace(wall_ns=found.wall_ns + next(delays, 0))
+
+    found = timing.check_scaling(run, 60, 20_000)
+    assert found.ratio == pytest.approx(3, rel=0.01)
+
+
 def test_a_dear_fence_is_not_taken_for_the_work() -> None:
     fence_ns, queue = 500_000, Queue(cost=30_000)
 

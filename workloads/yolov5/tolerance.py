@@ -43,8 +43,8 @@ _SPREAD = {
     "loss": "a sum of means over many cells, in fp32 from the rounded heads",
     "gradient": "60 divisions by the spread of a small batch magnify them on the way back; in whole-cast fp16 many are "
     "below 6e-5, where XLA on a CPU keeps few bits or none",
-    "losses": "each of five steps starts from the rounding of the one before",
-    "state": "running statistics after five steps; whole-cast precisions round each update of 3 %",
+    "losses": "each step starts from the rounding of the one before",
+    "state": "running statistics after the last step; whole-cast precisions round each update of 3 %",
 }
 
 
