@@ -50,14 +50,22 @@ def encode(model: WhisperForConditionalGeneration, mel: Tensor) -> Tensor:
     return model.model.encoder(mel).last_hidden_state
 
 
-@torch.compiler.disable
-def first(
+def _first(
     model: WhisperForConditionalGeneration, features: Tensor, compiled: bool
 ) -> tuple[Tensor, Tensor, EncoderDecoderCache]:
     """The prompt: logits (B, vocab), first token (B, 1), filled caches. Never compiled, as in ``generate``."""
     cache = _static_cache(model) if compiled else EncoderDecoderCache(DynamicCache(), DynamicCache())
     prompt = torch.tensor([model.greedy["prompt"]], device=features.device).expand(len(features), -1)
     return *next(model, prompt, features, cache), cache
+
+
+#: Behind a call: ``torch.compile`` of the function itself would go around the mark.
+_never_compiled: Any = torch.compiler.disable(_first)
+
+
+def first(model: WhisperForConditionalGeneration, features: Tensor, compiled: bool) -> Any:
+    """See ``_first``."""
+    return _never_compiled(model, features, compiled)
 
 
 def next(
