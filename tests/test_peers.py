@@ -208,6 +208,7 @@ def test_cuda_has_lines_and_files_of_its_own(
     page = (tmp_path / "g.md").read_text()
     assert "[g.json](g.json)" in page
     assert "--device cuda" in page
+    assert "timm has no counterpart" in page
     (folder,) = results.iterdir()
     assert {(record.cell.device, record.cell.precision) for record in records_of(folder)} == {("cuda", "bf16")}
     with pytest.raises(UsageError, match="holds rows of cuda, not of cpu"):

@@ -77,6 +77,11 @@ CUDA = (
     "on one\nGPU; fp32 where a line's name says no other precision.",
     "reference in float64, or of the CPU in fp32,",
 )
+#: Of the GPU's page alone.
+TIMM = (
+    "timm has no counterpart of YOLOv5 or Whisper. Of the perceptron it has the first two layers (`timm.layers.Mlp`); its\n"
+    "third and the ReLU before it are torch's on both sides.\n"
+)
 HEAD = """# Our twins against what a user would run instead
 
 Made by `{command}`; the numbers are in [{json}]({json}). Same weights, same input, {where}
@@ -92,6 +97,8 @@ def markdown(document: Document, json_name: str = "peers.json") -> str:
     chip, cores, system = (machine.get(name) for name in ("chip", "usable_cores", "system"))
     command, where, reference = CUDA if document.device == "cuda" else CPU
     head = HEAD.format(command=command, json=json_name, where=where, reference=reference)
+    if document.device == "cuda":
+        head += f"\n{TIMM}"
     lines = [head, f"Machine: {chip}, {cores} cores usable, {system}.", ""]
     lines += ["| work | threads | theirs | ours | theirs, ms | ours, ms | ours / theirs | verdict on ours | blocks |"]
     lines += ["|---|---:|---|---|---:|---:|---:|---|---:|"]
