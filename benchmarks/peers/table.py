@@ -79,8 +79,8 @@ CUDA = (
 )
 #: Of the GPU's page alone.
 TIMM = (
-    "timm has no counterpart of YOLOv5 or Whisper. Of the perceptron it has the first two layers (`timm.layers.Mlp`); its\n"
-    "third and the ReLU before it are torch's on both sides.\n"
+    "timm has no counterpart of YOLOv5 or Whisper. Of the perceptron it has the first two layers (`timm.layers.Mlp`);\n"
+    "its third and the ReLU before it are torch's on both sides.\n"
 )
 HEAD = """# Our twins against what a user would run instead
 
