@@ -18,7 +18,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from bench import environments
-from benchmarks.peers.lines import LINES, PARITY
+from benchmarks.peers.lines import CUDA_LINES, LINES, PARITY
 
 ROOT = Path(__file__).resolve().parent.parent
 NOXFILE = ROOT / "noxfile.py"
@@ -301,8 +301,8 @@ def test_requirements_in_batches(noxfile: ModuleType) -> None:
 
 def test_peers_are_environments(noxfile: ModuleType) -> None:
     """Every other library has an entry in bench/environments.py, requirements, and lines in the table."""
-    known = {name for name, one in environments.ENVIRONMENTS.items() if one.twins == "benchmarks.peers"}
-    assert set(noxfile.PEERS) == known == set(PARITY) == {line.peer for line in LINES}
+    known = {name for name, one in environments.ENVIRONMENTS.items() if one.twins.startswith("benchmarks.peers")}
+    assert set(noxfile.PEERS) == known == set(PARITY) == {line.peer for line in (*LINES, *CUDA_LINES)}
     for requirements in noxfile.PEERS.values():
         first, *more = noxfile.batches((ROOT / requirements).read_text(encoding="utf-8"))
         assert any("numpy" in requirement for requirement in first)
