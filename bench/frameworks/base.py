@@ -44,6 +44,7 @@ memory layout, a kernel, say).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import time
@@ -99,6 +100,7 @@ def timed(
 ) -> Callable[..., Any]:
     """``call``, fenced, its time added to ``times[name]``."""
 
+    @functools.wraps(call)
     def run(*arguments: Any) -> Any:
         started = clock()
         out = call(*arguments)

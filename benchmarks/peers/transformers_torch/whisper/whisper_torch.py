@@ -6,6 +6,7 @@ loop is the least that greedy decoding with the package can be, and so its best.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,7 +94,8 @@ def inference(parts: Any, inputs: dict[str, Tensor], config: Mapping[str, Any]) 
     features = parts.encode(inputs["mel"])
     if not config["tokens"]:
         return {"audio_features": features}
-    compiled = parts.next.func is not next
+    # Where stages are timed apart, the parts are wrapped once more.
+    compiled = inspect.unwrap(parts.next).func is not next
     first_logits, token, cache = parts.first(features, compiled)
     tokens = [token]
     for _ in range(config["tokens"] - 1):
