@@ -271,7 +271,8 @@ class JaxProgram(Program):
 
     def _outputs(self, params: Flat, inputs: Inputs) -> Any:
         """What the twin gives for training, for its dtype."""
-        return self._twin.training(tree_of(self._lower(params)), self._lower(inputs), self._config)
+        fixed = {path: value for path, value in params.items() if path not in self._trained}
+        return self._twin.training(tree_of({**self._lower(params), **fixed}), self._lower(inputs), self._config)
 
     def output_dtype(self) -> str:
         return str(self._seen)
