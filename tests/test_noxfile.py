@@ -75,7 +75,7 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "report", "lint", "peers", "wheels"}
+    expected = {"bench", "tests", "older", "report", "lint", "peers", "wheels"}
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
@@ -91,7 +91,7 @@ def test_the_tests_have_environments_that_bench_leaves_out(
     monkeypatch.setattr(noxfile, "default_environments", lambda: ("torch",))
     monkeypatch.setattr(noxfile, "run_bench", lambda session, names, **options: asked.append(tuple(names)))
     monkeypatch.setattr(noxfile, "run_pytest", lambda session, names: asked.append(tuple(names)))
-    session = MagicMock(posargs=["--without-older"])
+    session = MagicMock(posargs=[])
     noxfile.bench(session)
     noxfile.tests(session)
     assert asked[0] == ("torch",)
