@@ -182,7 +182,8 @@ def _phases(selection: Selection, spec: Workload) -> list[tuple[str, str]]:
     for variant in named:
         if not any(_fits(variant, template) for template in known):
             raise unknown(f"variant of {spec.name}", variant, known)
-    usual = tuple(spec.phases) if spec.main is None or named else tuple(spec.main)
+    asked_for = named or (selection.workloads and not spec.main)
+    usual = tuple(spec.phases) if spec.main is None or asked_for else tuple(spec.main)
     pairs: list[tuple[str, str]] = []
     for phase, variants in spec.phases.items():
         if phase not in (selection.phases or usual):

@@ -332,6 +332,7 @@ def test_a_framework_without_a_profiler_says_so(cli: Cli, monkeypatch: pytest.Mo
     assert "has no profile: this framework has no profiler" in " ".join(err.split())
 
 
+@pytest.mark.parametrize("environment", ["torch", "tensorflow", "jax"])  # MLX's captures need Metal
 def test_a_real_profile_names_the_product(cli: Cli, tmp_path: Path, environment: str, interpreter: Path) -> None:
     """Each framework's own profiler on the CPU: its table has matrix products, its trace opens as JSON."""
     words = ("--environment", environment, "--python", f"{environment}={interpreter}", "--device", "cpu")
