@@ -277,7 +277,7 @@ def peer_interpreters(session: nox.Session) -> dict[str, Path]:
 
 def install(session: nox.Session, *groups: str) -> None:
     """The harness with its analysis, and dependency groups."""
-    session.install("-e", ".[report,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
+    session.install("-e", ".[report,exports,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False) -> None:

@@ -164,9 +164,11 @@ def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
     """The fastest of cells with speed, and whether it is alone.
 
     Alone: its interval lies above all others. Otherwise everyone whose interval reaches the fastest's, fastest first.
-    Fewer than two cells with an interval have no leader: there is nothing to win.
+    Fewer than two cells with an interval have no leader: there is nothing to win. Imported cells do not compete: their
+    outputs were not verified.
     """
-    rated = [(one, found) for one in members if (found := speed(one)) is not None and found.low is not None]
+    competing = [one for one in members if one.imported is None]
+    rated = [(one, found) for one in competing if (found := speed(one)) is not None and found.low is not None]
     if len(rated) < 2:
         return [], False
     rated.sort(key=lambda pair: -pair[1].estimate)
@@ -197,6 +199,13 @@ def without_wrong(comparisons: Sequence[Comparison], summaries: Sequence[CellSum
 def count(number: int, noun: str) -> str:
     """``1 cell``, ``2 cells``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def origin(summary: CellSummary) -> str:
+    """The command that measures the cell, or where it was imported from."""
+    if summary.imported is None:
+        return command_for(summary.cell)
+    return f"imported from a file of {summary.imported}, not verified"
 
 
 def command_for(cell: Cell) -> str:

@@ -120,7 +120,9 @@ def counts_sentence(summaries: Sequence[CellSummary]) -> str:
     """``62 cells: 58 measured, 1 wrong, 3 unsupported.``"""
     counts = outcome_counts(summaries)
     told = ", ".join(f"{number} {outcome_word(outcome)}" for outcome, number in counts.items())
-    return f"{count(len(summaries), 'cell')}: {told}." if told else "No cells."
+    imported = sum(one.imported is not None for one in summaries)
+    warning = f" {count(imported, 'cell')} imported from other tools: not verified." if imported else ""
+    return f"{count(len(summaries), 'cell')}: {told}.{warning}" if told else "No cells."
 
 
 def _names(fastest: Sequence[CellSummary], alone: bool) -> str:

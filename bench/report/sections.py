@@ -234,10 +234,11 @@ def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow],
     """Per work, the cells that were compared with a reference, and (precision, limit, why) of each tolerance."""
     found = []
     for work, members in by_work(summaries).items():
-        compared = [one for one in members if one.limit is not None]
+        compared = [one for one in members if one.limit is not None or one.imported is not None]
         reasons = dict.fromkeys(
             (one.cell.precision, numbers.error(one.limit), one.tolerance_reason or "no reason recorded")
             for one in compared
+            if one.limit is not None
         )
         if compared:
             found.append((work_label(work), [_parity_row(one) for one in compared], list(reasons)))
@@ -245,6 +246,10 @@ def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow],
 
 
 def _parity_row(one: CellSummary) -> ParityRow:
+    if one.imported is not None:
+        return ParityRow(
+            where(one.cell), "not verified", "–", "–", 0, f"not verified: {one.imported}", "none", "unknown"
+        )
     assert one.limit is not None
     usable = one.error is not None and math.isfinite(one.error) and one.limit > 0
     share = one.error / one.limit if usable and one.error is not None else None
