@@ -20,6 +20,7 @@ from bench import exports
 from bench.errors import UsageError
 from bench.exports import asv_results, samples
 from bench.record import Failed, Record, Unsupported, Wrong
+from bench.summary import summarise
 from tests.samples import CELL, MS, bursts, fingerprint, measurement, record
 
 WRONG = Wrong("outputs", 0.5, 2e-5, "logits")
@@ -78,7 +79,7 @@ def test_a_cell_without_a_right_answer_is_in_no_file(tmp_path: Path, format_: st
 def test_that_check_sees_a_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str) -> None:
     """Saboteur: the rule is gone, every cell with a sample counts as measured."""
     monkeypatch.setattr(samples, "plausible", lambda labels: True)
-    real = samples.summarise
+    real = summarise
 
     def lenient(records: Any) -> list[Any]:
         good = real([r for r in records if r.measurement is not None and r.outcome is not WRONG])
