@@ -162,6 +162,9 @@ UNUSABLE = [
     ({"data": [1e-12]}, "f.py::t: a round took 1e-12 s: shorter than any clock"),
     ({"iterations": 0}, "f.py::t: iterations of a round are 0"),
     ({"iterations": "3"}, "f.py::t: iterations of a round are '3'"),
+    ({"data": [10**400]}, "f.py::t: time 0 is 1000"),
+    ({"data": [1e300]}, "f.py::t: time 0 is 1e+300"),
+    ({"iterations": 10**400}, "f.py::t: iterations of a round are 1000"),
     ({"data": "0.1"}, "is a damaged pytest-benchmark file: TypeError"),
 ]
 
@@ -188,6 +191,10 @@ FOREIGN = [
     (b'{"machine_info": {}, "benchmarks": [5]}', "is a damaged pytest-benchmark file"),
     (b'{"machine_info": {}, "benchmarks": [{"fullname": "x"}]}', "is a damaged pytest-benchmark file: KeyError"),
     (b'{"machine_info": {}, "benchmarks": []}', "holds no benchmark"),
+    (
+        rb'{"machine_info": {}, "benchmarks": [{"fullname": "\ud800", "stats": {"data": [1.0], "iterations": 1}}]}',
+        "is a damaged pytest-benchmark file: UnicodeEncodeError",
+    ),
 ]
 
 
@@ -206,6 +213,26 @@ def test_words_that_are_no_cell_of_ours_stay_foreign(tmp_path: Path) -> None:
     one = summary(tmp_path / "a.json", tmp_path / "results")
     assert one.cell.phase == "imported"
     assert one.item == "iterations"
+
+
+def test_a_unit_that_cannot_be_is_refused_and_a_date_that_cannot_be_is_unknown(tmp_path: Path) -> None:
+    facts = document()
+    facts["benchmarks"][0]["extra_info"] = {"cell": CELL.words(), "items_per_iteration": 1e308}
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match=r"f\.py::t: items of an iteration are 1e\+308"):
+        foreign.import_file(tmp_path / "a.json", tmp_path / "results")
+    (tmp_path / "b.json").write_text(json.dumps(document() | {"datetime": "0001-01-01T00:00:00"}))
+    (one,) = imported(tmp_path / "b.json", tmp_path / "results")
+    assert one.warnings == [foreign.NO_DATE]
+    assert one.started_at.startswith("20")
+
+
+@pytest.mark.parametrize("format_", ["pyperf", "pytest-benchmark", "github-action-benchmark", "csv"])
+def test_an_imported_cell_is_exported_with_its_mark(tmp_path: Path, format_: str) -> None:
+    exports.write(imported(suite(tmp_path / "a.json"), tmp_path / "results"), format_, tmp_path / "out")
+    text = (tmp_path / "out").read_text()
+    assert "json_loads" in text
+    assert "imported:pyperf" in text or "imported from pyperf, not verified" in text
 
 
 # --- the command, the report, the comparison --------------------------------------------------------------------------

@@ -389,7 +389,7 @@ def test_smoke_tries_everything_and_then_fails(
         pass
 
     nox.command = ModuleType("nox.command")  # type: ignore[attr-defined]
-    nox.command.CommandFailed = CommandFailed  # type: ignore[attr-defined]
+    nox.command.CommandFailed = CommandFailed
     monkeypatch.setattr(noxfile, "install", lambda session: None)
     monkeypatch.setattr(noxfile, "interpreters", lambda session, names, lenient: {"torch": Path("t/bin/python")})
     for name in ("mlp", "whisper"):

@@ -10,20 +10,26 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.cell import Cell
 from bench.exports.samples import Sampled, gather
 from bench.record import Record
 from bench.stats import Interval
 
-#: Bencher cuts no name; it refuses longer ones.
+#: Of a benchmark's name, in characters.
 LONGEST_NAME = 1024
 
 
 def write(records: Iterable[Record], path: Path) -> int:
     """One benchmark per measured cell; the bounds are the 95 % interval between processes, absent with one process."""
     sampled, _ = gather(records)
-    document = {one.cell.label[:LONGEST_NAME]: _measures(one) for one in sampled}
+    document = {_name(one.cell): _measures(one) for one in sampled}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return len(document)
+
+
+def _name(cell: Cell) -> str:
+    label = cell.label
+    return label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 20]} {cell.id}"
 
 
 def _measures(one: Sampled) -> dict[str, dict[str, float]]:

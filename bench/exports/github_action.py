@@ -30,7 +30,14 @@ def _entry(one: Sampled) -> dict[str, str | float]:
         # A fixed unit: with prefixes the same cell would change its unit between nights.
         "unit": f"{one.summary.item or 'items'}/s",
         "value": rate.estimate,
-        "extra": f"higher is better\nfresh processes: {one.summary.processes}\ncell: {one.cell.id}",
+        "extra": "\n".join(
+            [
+                "higher is better",
+                f"fresh processes: {one.summary.processes}",
+                f"cell: {one.cell.id}",
+                *([f"imported from {one.summary.imported}, not verified"] if one.summary.imported else []),
+            ]
+        ),
     }
     if rate.low is not None and rate.high is not None:
         low, high = (numbers.significant(bound, 4) for bound in (rate.low, rate.high))

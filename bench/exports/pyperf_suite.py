@@ -35,16 +35,22 @@ def write(records: Iterable[Record], path: Path) -> int:
 def _benchmark(one: Sampled) -> Any:
     import pyperf
 
-    runs = [
-        pyperf.Run(
-            process.times_s, warmups=_warm_ups(process), metadata=_metadata(one, process), collect_metadata=False
-        )
-        for process in one.processes
-    ]
     try:
-        return pyperf.Benchmark(runs)
+        return pyperf.Benchmark(
+            [
+                pyperf.Run(
+                    process.times_s,
+                    warmups=_warm_ups(process),
+                    metadata=_metadata(one, process),
+                    collect_metadata=False,
+                )
+                for process in one.processes
+            ]
+        )
     except ValueError as error:
-        raise UsageError(f"{one.cell.label}: pyperf takes no unlike runs ({error}); export them apart") from error
+        raise UsageError(
+            f"{one.cell.label}: pyperf does not take its runs ({error}); export unlike ones apart"
+        ) from error
 
 
 def _warm_ups(process: Process) -> list[tuple[int, float]] | None:
@@ -72,6 +78,7 @@ def _metadata(one: Sampled, process: Process) -> dict[str, Any]:
         "platform": "-".join(map(str, system)) if all(system) else None,
         "python_version": fingerprint.versions.get("python"),
         **{PREFIX + name: word for name, word in one.cell.words().items()},
+        f"{PREFIX}labels": " ".join(record.labels),
         f"{PREFIX}item": process.measurement.item,
         f"{PREFIX}items_per_iteration": process.measurement.items_per_iteration,
         f"{PREFIX}threads": fingerprint.threads,

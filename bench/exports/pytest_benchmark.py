@@ -68,6 +68,7 @@ def benchmark_info(record: Record) -> dict[str, Any]:
         "threads": fingerprint.threads,
         "weights_sha256": fingerprint.weights_sha256,
         "inputs_sha256": fingerprint.inputs_sha256,
+        "labels": record.labels,
         "error": verification.error if verification else None,
         "items_per_iteration": record.measurement.items_per_iteration if record.measurement else None,
         "item": record.measurement.item if record.measurement else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import uuid
 import zlib
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bench import __version__, store
 from bench.errors import UsageError
@@ -54,35 +57,40 @@ def import_file(path: Path, results: Path) -> Imported:
     if reader is None:
         raise UsageError(f"{path} is neither a pyperf nor a pytest-benchmark JSON file")
     problems: list[str] = []
+    changed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     try:
         found = reader.benchmarks(document, problems)
+        records = _records(found, reader.TOOL, changed_at)
+        msgspec.json.encode(records)  # what cannot be written is found before anything is
     except ModuleNotFoundError as error:
         raise UsageError(f"this file needs {error.name}: pip install 'twinbench[exports]'") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is a damaged {reader.TOOL} file: {type(error).__name__}: {error}") from error
     problems = [f"{path}: {problem}" for problem in problems]
     if not found:
         raise UsageError("; ".join(problems) or f"{path} holds no benchmark")
-    changed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     folder = store.new_run(results, _run_facts(path, data, reader.TOOL))
     with store.appending(folder) as appender:
-        appender.append(_records(found, folder.name, reader.TOOL, changed_at))
+        appender.append(msgspec.structs.replace(record, run=folder.name) for record in records)
     return Imported(folder, reader.TOOL, len(found), tuple(problems))
 
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise UsageError(f"{path} has more than {LARGEST_BYTES >> 20} MiB: no file of pyperf or pytest-benchmark")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _document(path: Path, data: bytes) -> Any:
     try:
-        text = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-        return json.loads(text)
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(LARGEST_BYTES + 1)
+        if len(data) > LARGEST_BYTES:
+            raise UsageError(f"{path} has more than {LARGEST_BYTES >> 20} MiB: no file of pyperf or pytest-benchmark")
+        return json.loads(data)
     except (ValueError, RecursionError, EOFError, OSError, zlib.error) as error:
         raise UsageError(f"{path} is no JSON: {error}") from error
 
@@ -99,22 +107,21 @@ def _run_facts(path: Path, data: bytes, tool: str) -> dict[str, Any]:
     }
 
 
-def _records(found: Sequence[Benchmark], run: str, tool: str, changed_at: str) -> list[Record]:
+def _records(found: Sequence[Benchmark], tool: str, changed_at: str) -> list[Record]:
+    """All processes, of a run that has no name yet."""
     return [
-        _record(benchmark, process, number, f"import-{index:05d}-{number:03d}", run, tool, changed_at)
+        _record(benchmark, process, number, f"import-{index:05d}-{number:03d}", tool, changed_at)
         for index, benchmark in enumerate(found)
         for number, process in enumerate(benchmark.processes)
     ]
 
 
-def _record(
-    benchmark: Benchmark, process: Process, number: int, block: str, run: str, tool: str, changed_at: str
-) -> Record:
+def _record(benchmark: Benchmark, process: Process, number: int, block: str, tool: str, changed_at: str) -> Record:
     """One process; blocks of one, because nobody knows what ran beside it."""
     return Record(
         schema=SCHEMA_VERSION,
         id=uuid.uuid4().hex,
-        run=run,
+        run="",
         block=block,
         process=number,
         cell_id=benchmark.cell.id,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from bench.cell import Cell
+from bench.cell import UNKNOWN, Cell
 
-UNKNOWN = "unknown"
 #: What a benchmark of another tool counts.
 ITERATION = "iterations"
+LARGEST_BATCH = 1_000_000
+LARGEST_ITEMS = 1e15
+#: Records hold times in ns and counts in 64 bits.
+LARGEST = 2**63 - 1
+#: Years in which somebody can have measured; a date outside them is a mistake.
+YEARS = range(1990, 2200)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class Benchmark:
 def cell_of(words: Mapping[str, Any]) -> Cell | None:
     """The cell of a file that twinbench itself wrote; None where a word is missing or no word."""
     names = [one.name for one in fields(Cell)]
-    if any(not isinstance(words.get(name), int if name == "batch" else str) for name in names):
+    if any(text(words.get(name)) is None for name in names if name != "batch"):
+        return None
+    if (whole(words.get("batch")) or LARGEST) > LARGEST_BATCH:
         return None
     return Cell(**{name: words[name] for name in names})
 
@@ -63,10 +69,10 @@ def process_of(times_s: Any, iterations: Any, started_at: Any) -> Process:
     """
     if not isinstance(times_s, list | tuple) or not times_s:
         raise ValueError("it has no times of single rounds")
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+    if whole(iterations) is None:
         raise ValueError(f"iterations of a round are {iterations!r}, not a whole number from 1")
     for place, time in enumerate(times_s):
-        if isinstance(time, bool) or not isinstance(time, int | float) or not (math.isfinite(time) and time > 0):
+        if isinstance(time, bool) or not isinstance(time, int | float) or not 0 < time * iterations * 1e9 < LARGEST:
             raise ValueError(f"time {place} is {time!r}, not a positive number of seconds")
     wall_ns = tuple(round(time * iterations * 1e9) for time in times_s)
     if min(wall_ns) < 1:
@@ -82,15 +88,22 @@ def machine_of(facts: Mapping[str, Any], hashed: bool) -> dict[str, Any]:
     return known
 
 
-def number(value: Any, default: float) -> float:
-    """A positive number, else the default."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return float(value) if usable else default
+def items(value: Any) -> float:
+    """How many items an iteration handles; one where the file does not say.
+
+    Raises:
+        ValueError: it says, but no number that can be.
+    """
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST_ITEMS:
+        raise ValueError(f"items of an iteration are {value!r}, not a number above 0")
+    return float(value)
 
 
 def whole(value: Any) -> int | None:
     """A whole number from 1, else None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST else None
 
 
 def text(value: Any) -> str | None:
@@ -100,6 +113,7 @@ def text(value: Any) -> str | None:
 
 def _date(started_at: Any) -> str | None:
     try:
-        return datetime.fromisoformat(started_at).isoformat()
+        date = datetime.fromisoformat(started_at)
     except (TypeError, ValueError):
         return None
+    return date.isoformat() if date.year in YEARS else None

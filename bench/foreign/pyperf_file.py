@@ -11,8 +11,8 @@ from bench.foreign.benchmark import (
     Benchmark,
     cell_of,
     foreign_cell,
+    items,
     machine_of,
-    number,
     process_of,
     text,
     whole,
@@ -70,7 +70,7 @@ def _benchmark(one: Any) -> Benchmark:
         source=f"{TOOL} {facts.get('perf_version', facts.get('pyperf_version', ''))}".strip(),
         processes=tuple(processes),
         item=text(facts.get(f"{PREFIX}item")) or ITERATION,
-        items_per_iteration=number(facts.get(f"{PREFIX}items_per_iteration"), 1.0),
+        items_per_iteration=items(facts.get(f"{PREFIX}items_per_iteration")),
         versions=versions,
         machine=machine_of(
             {

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.cell import UNKNOWN
 from bench.report import numbers
 from bench.report.facts import (
     Acceleration,
@@ -113,6 +114,8 @@ def no_acceleration(summaries: Sequence[CellSummary]) -> str:
         return ""
     if not devices:
         return "No accelerator in these runs: all cells ran on the CPU."
+    if devices == [UNKNOWN]:
+        return "No accelerator figure: an imported file does not say on which device it was measured."
     return f"No accelerator figure: no cell was measured both on {' or '.join(devices)} and on the CPU."
 
 
