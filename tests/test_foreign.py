@@ -162,7 +162,7 @@ UNUSABLE = [
     ({"data": [1e-12]}, "f.py::t: a round took 1e-12 s: shorter than any clock"),
     ({"iterations": 0}, "f.py::t: iterations of a round are 0"),
     ({"iterations": "3"}, "f.py::t: iterations of a round are '3'"),
-    ({"data": [10**400]}, "f.py::t: time 0 is 1000"),
+    ({"data": [10**400]}, "is a damaged pytest-benchmark file: OverflowError"),
     ({"data": [1e300]}, "f.py::t: time 0 is 1e+300"),
     ({"iterations": 10**400}, "f.py::t: iterations of a round are 1000"),
     ({"data": "0.1"}, "is a damaged pytest-benchmark file: TypeError"),
