@@ -96,11 +96,12 @@ def find_baselines(summaries: Iterable[CellSummary], pattern: str) -> dict[Work,
     """The cell that the others of its work are divided by; works without one are absent.
 
     With a ``pattern``, the first measured cell that fits it. Without (""), ``torch/cpu/fp32/eager`` if it was measured,
-    otherwise the first measured cell of the work.
+    otherwise the first measured cell of the work. Imported ones were not verified: only where there is no other.
     """
     found: dict[Work, CellSummary] = {}
     for work, members in by_work(summaries).items():
         measured = [summary for summary in members if speed(summary) is not None]
+        measured.sort(key=lambda one: one.imported is not None)
         fitting = [summary for summary in measured if matches(summary.cell, pattern or DEFAULT_BASELINE)]
         choice = fitting or ([] if pattern else measured)
         if choice:
@@ -144,7 +145,7 @@ def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
         for summary in (one for one in summaries if one.cell.device == device):
             twin = cpu_twin(summary, by_cell)
             gain = against(summary, twin)
-            if gain is not None:
+            if gain is not None and not _imported(summary, twin):
                 ratios.append(gain.estimate)
             else:
                 excluded.append(f"{summary.cell.label}: {_no_pair(summary, twin)}")
@@ -154,7 +155,13 @@ def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
     return found
 
 
+def _imported(*sides: CellSummary | None) -> bool:
+    return any(side is not None and side.imported is not None for side in sides)
+
+
 def _no_pair(summary: CellSummary, twin: CellSummary | None) -> str:
+    if _imported(summary, twin):
+        return "imported, not verified"
     if speed(summary) is None:
         return outcome_word(summary.outcome)
     return "no such cell on the CPU" if twin is None else f"{outcome_word(twin.outcome)} on the CPU"

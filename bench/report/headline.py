@@ -84,6 +84,11 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return f"One cell was measured, {where(rated[0].cell)}, so there is nothing to compare it with."
     found = answers(summaries, baseline)
     decided = [answer for answer in found if answer.fastest]
+    if not decided and any(one.imported for one in rated):
+        return (
+            "No winner can be named: imported cells were not verified, and no work has two others with an interval "
+            "(2 or more processes a cell)."
+        )
     if not decided:
         return "No winner can be named: no work has two cells with an interval (2 or more processes a cell)."
     if len(found) == 1:
