@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import typer
 
 from bench import alone
 
@@ -300,3 +301,21 @@ def test_a_lock_is_a_lock(tmp_path: Path) -> None:
         assert not alone.acquire(other, 0)
         fcntl.flock(one, fcntl.LOCK_UN)
         assert alone.acquire(other, 0)
+
+
+def test_the_nightly_job_gives_options_that_there_are() -> None:
+    """A job that dies of a word nobody knows is noticed the next morning only."""
+    from bench.cli import app
+
+    command = {one.name: one for one in typer.main.get_command(app).commands.values()}.get("nightly")  # type: ignore[attr-defined]
+    if command is None:
+        pytest.skip("`twinbench nightly` comes with another branch")
+    known = {name for option in command.params for name in option.opts}
+    texts = [
+        (WORKFLOWS / "nightly.yml").read_text(encoding="utf-8"),
+        " ".join(plistlib.loads(filled_in())["ProgramArguments"]),
+    ]
+    for text in texts:
+        given = re.findall(r"--[a-z]+", text.partition("-s nightly -- ")[2].splitlines()[0])
+        assert "--strict" in given
+        assert set(given) <= known
