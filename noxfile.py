@@ -47,7 +47,7 @@ ENVIRONMENTS: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["environmen
 #: What `bench` runs on an Apple silicon Mac, and the environments that are made when asked for by name.
 MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["mac"])
 OPTIONAL: Mapping[str, Mapping[str, Any]] = PYPROJECT["tool"]["twinbench"]["optional"]
-#: Pins of plugins whose CPU sides the tests try on Linux.
+#: Pins of plugins whose CPU sides the session `older` tries on Linux.
 OLDER: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["older"])
 #: Those of ENVIRONMENTS that are worth measuring on a Mac only; the tests have them everywhere.
 ON_A_MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["on-a-mac"])
@@ -302,7 +302,7 @@ def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> N
         f"TWINBENCH_PYTHON_{name.upper().replace('-', '_')}": str(path)
         for name, path in interpreters(session, names).items()
     }
-    session.run("pytest", *arguments, *session.posargs, env=variables)
+    session.run("pytest", "--durations=15", "--durations-min=10", *arguments, *session.posargs, env=variables)
 
 
 def run_verify(session: nox.Session, name: str) -> None:
@@ -324,8 +324,13 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The project's own tests; arguments after -- go to pytest (--no-frameworks: without any framework)."""
-    older = OLDER if sys.platform == "linux" else ()
-    run_pytest(session, () if "--no-frameworks" in session.posargs else (*ENVIRONMENTS, *older))
+    run_pytest(session, () if "--no-frameworks" in session.posargs else ENVIRONMENTS)
+
+
+@nox.session
+def older(session: nox.Session) -> None:
+    """The tests on the older frameworks of Metal's plugins (Linux; five minutes, so not among `tests`)."""
+    run_pytest(session, OLDER, "tests/test_older_pins.py", "--older")
 
 
 @nox.session

@@ -81,9 +81,11 @@ def _fake(name: str, summary: str) -> Environment:
     return Environment(name, "fake", ("cpu", "cuda"), summary, "bench", hidden=True)
 
 
-def _peer(name: str, framework: str, summary: str, probe_module: str) -> Environment:
-    """Another library's models, to compare ours with; see benchmarks/peers/."""
-    return Environment(name, framework, ("cpu",), summary, probe_module, hidden=True, twins="benchmarks.peers")
+def _peer(name: str, framework: str, summary: str, probe_module: str, twins: str = "") -> Environment:
+    """Another library's models, to compare ours with; see benchmarks/peers/. ``twins``: the package within it."""
+    package = ".".join(filter(None, ("benchmarks.peers", twins)))
+    devices = ("cpu", "cuda") if framework == "torch" else ("cpu",)
+    return Environment(name, framework, devices, summary, probe_module, hidden=True, twins=package)
 
 
 def _metal(name: str, framework: str, summary: str, baseline: str | None = None) -> Environment:
@@ -116,6 +118,8 @@ ENVIRONMENTS: Mapping[str, Environment] = {
         _variant("mlx-cuda", "mlx", ("cpu", "cuda"), "MLX for CUDA 12"),
         _peer("peer-yolov5", "torch", "yolov5 7.0.14", "yolov5"),
         _peer("peer-openai-whisper", "torch", "openai-whisper 20250625", "whisper"),
+        _peer("peer-transformers-torch", "torch", "transformers 5.17.0", "transformers", "transformers_torch"),
+        _peer("peer-timm", "torch", "timm 1.0", "timm", "timm_torch"),
         _peer("peer-transformers-tensorflow", "tensorflow", "transformers' TensorFlow models", "transformers"),
         _peer("peer-transformers-jax", "jax", "transformers' Flax models", "transformers"),
         _fake("fake", "scripted framework that behaves well"),

@@ -21,6 +21,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
+from bench import timing
 from bench.contention import JIFFY_NS as JIFFY_NS
 from bench.contention import burst_is_contended as burst_is_contended
 from bench.contention import is_contended as is_contended
@@ -58,9 +59,6 @@ BYTES_SLACK = 2.0
 CACHE_BYTES = 64 * 2**20
 #: A barrier that returns in a quarter of the time that a host read of the same work takes did not wait.
 FENCE_SHARE = 0.25
-#: k times the work in less than k / 2 of the time: the clock stopped early or the work was not done. Half, because a
-#: neighbour can double the time of the shorter of the two bursts.
-SCALING_SHARE = 0.5
 #: A device that has bf16 or fp16 multiplies in it at least as fast as in fp32; one that has not converts to fp32 and
 #: back around each operation. Half of fp32's rate leaves room for a ceiling that was measured beside noise.
 EMULATED_SHARE = 0.5
@@ -86,7 +84,7 @@ def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
         (FENCE_HOST_READ, measurement.fence is not None and measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
         (IMPLAUSIBLE_ROOFLINE, too_fast),
-        (IMPLAUSIBLE_SCALING, scaling is not None and scaling.ratio < SCALING_SHARE * scaling.factor),
+        (IMPLAUSIBLE_SCALING, scaling is not None and scaling.ratio < timing.SCALING_SHARE * scaling.factor),
     )
     return ([stability] if stability else []) + [label for label, found in findings if found]
 

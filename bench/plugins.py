@@ -70,8 +70,8 @@ PLUGINS: Mapping[str, Plugin] = {
         ),
     )
 }
-#: Oldest macOS of frameworks that need no plugin: the tag of torch 2.13.0's wheel (macosx_14_0_arm64).
-BUILT_IN: Mapping[str, Release] = {"torch": (14, 0)}
+#: Oldest macOS of frameworks that need no plugin: the tags of the wheels of torch 2.13.0 and mlx 0.32.4 (macosx_14_0).
+BUILT_IN: Mapping[str, Release] = {"torch": (14, 0), "mlx": (14, 0)}
 #: JAX's own CUDA plugins: they leave its CPU path alone.
 HARMLESS = ("jax-cuda", "jax-rocm")
 #: Distributions that are the same framework under another name.

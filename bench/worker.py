@@ -103,7 +103,7 @@ class Session(PassStages):
         name = self.framework.open(device, threads)
         self.device = device
         self.virtual = host.virtual_gpu(device, name)
-        self.fence = self._fence("barrier")
+        self.fence, self.fence_ns = self._fence("barrier"), 0
         self.watch = Watch(self.framework)
         versions = {"python": platform.python_version()}
         for distribution in dict.fromkeys(("numpy", *self.framework.distributions, *plugins.of(framework))):
@@ -141,7 +141,8 @@ class Session(PassStages):
             inputs = spec.preprocess(config, inputs)[0]
         optimizer = spec.optimizer(cell.variant) if cell.phase == "training" else None
         phase = "inference" if cell.phase == "pipeline" else cell.phase
-        job = Job(self.twin, config, phase, optimizer, cell.precision, cell.mode, weights, inputs)
+        steps = spec.verified_steps(config)
+        job = Job(self.twin, config, phase, optimizer, cell.precision, cell.mode, weights, inputs, steps)
         program = self.framework.program(job)
         if cell.phase != "pipeline":
             return program
@@ -218,10 +219,11 @@ class Session(PassStages):
         done = product()
         self.fence(done)
         fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
+        self.fence_ns = fence_ns
         gemm = {word: self._gemm_ceiling(word) for word in dict.fromkeys(("fp32", self.cell.precision))}
         copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
         with self.program.measuring():
-            warm = timing.warm_up(self._burst, warm_up_ns)
+            warm = timing.warm_up(self._burst, warm_up_ns, fence_ns)
             self.iterations = timing.burst_size(warm.iteration_ns, fence_ns, burst_ns)
             scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
         gc.collect()
@@ -393,7 +395,8 @@ class Session(PassStages):
         def run(iterations: int) -> timing.Burst:
             return timing.burst(step, self.fence, iterations, framework.clock)
 
-        return timing.best_rate(run, work, CEILING_NS, CEILING_IN_FLIGHT_NS)
+        in_flight_ns = max(CEILING_IN_FLIGHT_NS, timing.FENCE_SHARE * self.fence_ns)
+        return timing.best_rate(run, work, CEILING_NS, in_flight_ns)
 
 
 STAGES = (

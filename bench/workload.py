@@ -53,6 +53,10 @@ class Convergence:
     accuracy: float
 
 
+#: Optimizer steps that a training cell is compared over, where its workload does not say otherwise.
+VERIFIED_STEPS = 5
+
+
 class Workload(ABC):
     """One named computation. Every method is pure: the same arguments give the same bytes on every machine.
 
@@ -87,6 +91,10 @@ class Workload(ABC):
     def producer(self, size: str, phase: str) -> str:
         """Who makes the truth: ``numpy-fp64`` (``reference``), or ``cpu-fp32`` (a framework on the CPU)."""
         return self.sizes[size].reference
+
+    def verified_steps(self, config: Config) -> int:
+        """How many optimizer steps are compared with the reference; at least 2, or no update is ever seen."""
+        return VERIFIED_STEPS
 
     @abstractmethod
     def shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
@@ -155,8 +163,9 @@ class Workload(ABC):
     def reference(self, config: Config, phase: str, variant: str, weights: Arrays, inputs: Arrays) -> Arrays:
         """The truth in float64 NumPy: named outputs.
 
-        ``training`` gives ``loss`` (), ``grad.<canonical weight name>`` for all that is trained, ``losses`` (5,): the
-        loss before each of five optimizer steps, and ``state.<name>``, after them, for weights that are not trained.
+        ``training`` gives ``loss`` (), ``grad.<canonical weight name>`` for all that is trained, ``losses``: the
+        loss before each of ``verified_steps`` optimizer steps, and ``state.<name>``, after them, for weights that are
+        not trained.
         ``pipeline`` gives the model's inputs and outputs. Integer outputs are judged by the share that differs.
         Never asked for where ``producer`` says ``cpu-fp32`` and a framework is there to make it.
         """

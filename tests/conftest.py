@@ -21,9 +21,10 @@ NEEDS_FRAMEWORKS = {"interpreters", "interpreter", "environment"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two ways to run less than everything."""
+    """The ways to run less than everything, and the one to run more."""
     group = parser.getgroup("twinbench's own tests")
     group.addoption("--no-frameworks", action="store_true", help="deselect the tests that need a framework")
+    group.addoption("--older", action="store_true", help="also the tests of the environments that only a plugin needs")
     group.addoption(
         "--environment",
         action="append",
@@ -45,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that need frameworks, and deselect by the two options."""
+    """Mark the tests that need frameworks, and deselect by the options."""
     dropped = []
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
@@ -54,7 +55,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needs = item.get_closest_marker("frameworks") is not None
         # With --environment the other interpreters may be missing: only tests of that one environment can run.
         of_one = "environment" in names and item.callspec.params.get("environment") in chosen(config)  # type: ignore[attr-defined]
-        if (config.getoption("--no-frameworks") and needs) or (config.getoption("--environment") and not of_one):
+        unwanted = (
+            (config.getoption("--no-frameworks") and needs),
+            (config.getoption("--environment") and not of_one),
+            (item.get_closest_marker("older") is not None and not config.getoption("--older")),
+        )
+        if any(unwanted):
             dropped.append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)

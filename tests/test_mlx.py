@@ -16,7 +16,7 @@ import pytest
 
 from bench.environments import get, variables
 from bench.errors import Unavailable
-from bench.labels import SCALING_SHARE
+from bench.timing import SCALING_SHARE
 
 ROOT = Path(__file__).resolve().parent.parent
 

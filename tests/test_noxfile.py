@@ -18,7 +18,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from bench import environments
-from benchmarks.peers.lines import LINES, PARITY
+from benchmarks.peers.lines import CUDA_LINES, LINES, PARITY
 
 ROOT = Path(__file__).resolve().parent.parent
 NOXFILE = ROOT / "noxfile.py"
@@ -75,7 +75,7 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "report", "lint", "peers", "smoke", "wheels"}
+    expected = {"bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels"}
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
@@ -91,7 +91,7 @@ def test_the_tests_have_environments_that_bench_leaves_out(
     monkeypatch.setattr(noxfile, "default_environments", lambda: ("torch",))
     monkeypatch.setattr(noxfile, "run_bench", lambda session, names, **options: asked.append(tuple(names)))
     monkeypatch.setattr(noxfile, "run_pytest", lambda session, names: asked.append(tuple(names)))
-    session = MagicMock(posargs=["--without-older"])
+    session = MagicMock(posargs=[])
     noxfile.bench(session)
     noxfile.tests(session)
     assert asked[0] == ("torch",)
@@ -301,8 +301,8 @@ def test_requirements_in_batches(noxfile: ModuleType) -> None:
 
 def test_peers_are_environments(noxfile: ModuleType) -> None:
     """Every other library has an entry in bench/environments.py, requirements, and lines in the table."""
-    known = {name for name, one in environments.ENVIRONMENTS.items() if one.twins == "benchmarks.peers"}
-    assert set(noxfile.PEERS) == known == set(PARITY) == {line.peer for line in LINES}
+    known = {name for name, one in environments.ENVIRONMENTS.items() if one.twins.startswith("benchmarks.peers")}
+    assert set(noxfile.PEERS) == known == set(PARITY) == {line.peer for line in (*LINES, *CUDA_LINES)}
     for requirements in noxfile.PEERS.values():
         first, *more = noxfile.batches((ROOT / requirements).read_text(encoding="utf-8"))
         assert any("numpy" in requirement for requirement in first)

@@ -33,6 +33,7 @@ WORKS: tuple[tuple[Work, tuple[str, ...]], ...] = (
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
+@pytest.mark.older
 @pytest.mark.frameworks
 @pytest.mark.skipif(sys.platform != "linux", reason="nox makes the CPU sides of the older pins on Linux only")
 @pytest.mark.parametrize("older", SETTINGS["older"])

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from bench.block import Context
+from bench.errors import UsageError
 from bench.plan import PROFILES, Selection
-from bench.setup import Setup, context
+from bench.setup import ROOT, Setup, context
 from bench.store import appending, new_run
 from benchmarks.peers import __main__ as driver
 from benchmarks.peers import table
 from benchmarks.peers.duel import Row, duel
-from benchmarks.peers.lines import LINES, Line
+from benchmarks.peers.lines import CUDA_LINES, LINES, PARITY, Line
 from tests.harness import no_processes, records_of
 
 FORM = ("default", "eager")
@@ -150,12 +151,12 @@ def test_files_come_back_as_they_were(tmp_path: Path) -> None:
 def test_parity_is_what_the_script_says(code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its exit status decides; what it printed is kept, and of a failure what it complained about."""
     script = tmp_path / "python"
-    script.write_text(f"#!/bin/sh\necho table of $3\necho trouble >&2\nexit {code}\n")
+    script.write_text(f"#!/bin/sh\necho table of $3 $4\necho trouble >&2\nexit {code}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(driver, "PARITY", {"peer-yolov5": "some.parity"})
+    monkeypatch.setattr(driver, "PARITY", {"peer-yolov5": "some.parity --all"})
     found = driver.check_parity("peer-yolov5", str(script))
     assert found.passed == (code == 0)
-    assert "table of some.parity" in found.text
+    assert "table of some.parity --all" in found.text
     assert ("trouble" in found.text) == (code == 1)
     assert driver.exit_code([found], []) == (0 if found.passed else 1)
 
@@ -163,14 +164,63 @@ def test_parity_is_what_the_script_says(code: int, monkeypatch: pytest.MonkeyPat
 def test_every_line_names_what_exists() -> None:
     """Workloads, sizes, variants, environments and modes of the table are real ones."""
     from bench import environments
-    from bench.cell import MODES
+    from bench.cell import MODES, PRECISIONS
     from bench.workload import get
 
-    for line in LINES:
+    for line in (*LINES, *CUDA_LINES):
         spec: Any = get(line.workload)
         for cell in (*line.peers(), *line.ours()):
             assert cell.size in spec.sizes, cell.label
             assert cell.variant in spec.phases[cell.phase], cell.label
             assert cell.mode in MODES, cell.label
             assert environments.get(cell.environment).framework == line.framework
-        assert len({line.name for line in LINES}) == len(LINES)
+            assert cell.device in environments.get(cell.environment).devices, cell.label
+            assert cell.precision in PRECISIONS, cell.label
+        assert line.device == ("cuda" if line in CUDA_LINES else "cpu")
+    for lines in (LINES, CUDA_LINES):
+        assert len({line.name for line in lines}) == len(lines)
+
+
+def test_every_twin_of_another_library_is_where_its_environment_says() -> None:
+    """The worker imports ``<twins>.<workload>.<workload>_<framework>``; parity scripts are modules, too."""
+    from bench import environments
+
+    for line in (*LINES, *CUDA_LINES):
+        twins = environments.get(line.peer).twins
+        for module in (f"{twins}.{line.workload}.{line.workload}_{line.framework}", PARITY[line.peer].split()[0]):
+            assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
+
+
+def test_cuda_has_lines_and_files_of_its_own(
+    contexts: list[Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cells are on the GPU at the line's precision, and no file holds rows of two devices."""
+    line = replace(LINE, name="gpu", device="cuda", precision="bf16")
+    for module in (driver, table):
+        monkeypatch.setattr(module, "CUDA_LINES", (line,))
+    monkeypatch.setattr(driver, "_context", lambda *_: contexts[0])
+    monkeypatch.setattr(driver, "_installed", lambda *_: ())
+    results = tmp_path / "results"
+    options = ["--device", "cuda", "--python", "fake=sh", "--python", "fake-slower=sh", "--results", str(results)]
+    files = ["--json", str(tmp_path / "g.json"), "--page", str(tmp_path / "g.md"), "--blocks", "3", "--no-parity"]
+    assert driver.main([*options, *files, "--threads", "1"]) == 0
+    assert [row.line for row in table.load(tmp_path / "g.json", "cuda").rows] == ["gpu"]
+    page = (tmp_path / "g.md").read_text()
+    assert "[g.json](g.json)" in page
+    assert "--device cuda" in page
+    assert "timm has no counterpart" in page
+    (folder,) = results.iterdir()
+    assert {(record.cell.device, record.cell.precision) for record in records_of(folder)} == {("cuda", "bf16")}
+    with pytest.raises(UsageError, match="holds rows of cuda, not of cpu"):
+        table.load(tmp_path / "g.json")
+    assert driver.main(["--device", "cuda", "--only", LINES[0].name]) == 2
+
+
+def test_files_and_threads_by_device() -> None:
+    """Where nothing is said: the CPU's table as it was, and a GPU's apart from it."""
+    cpu, cuda = driver._arguments([]), driver._arguments(["--device", "cuda"])
+    assert (cpu.json.name, cpu.page.name, cpu.threads) == ("peers.json", "peers.md", [1, 2])
+    assert (cuda.json.name, cuda.page.name, len(cuda.threads)) == ("peers-cuda.json", "peers-cuda.md", 1)
+    assert table.load(cpu.json).device == "cpu"
+    with pytest.raises(SystemExit):
+        driver._arguments(["--device", "metal"])

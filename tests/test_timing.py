@@ -80,6 +80,36 @@ def test_warm_up_waits_out_a_slow_start() -> None:
     assert warm.iterations > timing.WINDOW
 
 
+def test_a_neighbour_beside_the_short_bursts_does_not_make_honest_work_implausible() -> None:
+    queue, delays = Queue(cost=20_000), iter([9_000_000, 0, 9_000_000, 0, 9_000_000, 0, 0, 0])
+
+    def run(iterations: int) -> timing.Burst:
+        found = queue.burst(iterations)
+        return found._replace(wall_ns=found.wall_ns + next(delays, 0))
+
+    found = timing.check_scaling(run, 60, 20_000)
+    assert found.ratio == pytest.approx(3, rel=0.01)
+
+
+def test_a_dear_fence_is_not_taken_for_the_work() -> None:
+    fence_ns, queue = 500_000, Queue(cost=30_000)
+
+    def run(iterations: int) -> timing.Burst:
+        def fence(out: Any) -> None:
+            queue.wait(out)
+            queue.now += fence_ns
+
+        return timing.burst(queue.step, fence, iterations, queue.clock, queue.clock)
+
+    warm = timing.warm_up(run, 10**12, fence_ns)
+    assert warm.steady
+    assert warm.iteration_ns == pytest.approx(30_000, rel=0.06)
+    chosen = timing.burst_size(warm.iteration_ns, fence_ns, burst_ns=10_000_000)
+    assert run(chosen).iteration_ns == pytest.approx(30_000, rel=0.06)
+    unaware = timing.warm_up(run, 10**12)
+    assert unaware.iteration_ns > 36_000, "samples of 1 ms time the fence as well"
+
+
 def test_warm_up_that_never_gets_steady_says_so() -> None:
     queue = Queue()
 

@@ -73,3 +73,52 @@ def test_decoding_grows_neither_shapes_nor_compilations(environment: str, interp
     command = [str(interpreter), "-c", GROWTH, environment]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip().endswith("steady"), done.stderr[-2000:]
+
+
+PRODUCTS = """
+import collections
+import jax, numpy as np
+from bench import workload
+from bench.frameworks.base import Job
+from bench.frameworks.jax import Jax
+from workloads.whisper import whisper_jax as twin
+
+def products(jaxpr, found):
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            found[" ".join(str(operand.aval.dtype) for operand in equation.invars)] += 1
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (list, tuple)) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    products(inner, found)
+    return found
+
+framework = Jax()
+framework.open("cpu", 1)
+spec = workload.get("whisper")
+config = spec.settings("tiny-test", "training", "adamw")
+inputs, weights = spec.inputs(config, "training", 2, 0), spec.weights(config, 0)
+for sabotaged in (False, True):
+    if sabotaged:
+        cast = twin.encoder
+        # What was wrong once: one fp32 term, and all that follows is fp32.
+        twin.encoder = lambda *args, **words: cast(*args, **words).astype("float32")
+    job = Job(twin, config, "training", spec.optimizer("adamw"), "amp-bf16", "compiled", weights, inputs)
+    program = framework.load(job)
+    trained = {path: program._initial[path] for path in program._trained}
+    fixed = {path: value for path, value in program._initial.items() if path not in trained}
+    made = jax.make_jaxpr(program._loss)(trained, fixed, program._inputs, program._state["scale"])
+    found = products(made.jaxpr, collections.Counter())
+    assert sum(found.values()) > 20, found
+    assert (set(found) != {"bfloat16 bfloat16"}) == sabotaged, found
+print("right")
+"""
+
+
+@pytest.mark.parametrize("environment", ["jax"])
+def test_every_product_of_amp_training_is_in_half_precision(environment: str, interpreter: Path) -> None:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [str(interpreter), "-c", PRODUCTS]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]

@@ -44,6 +44,7 @@ memory layout, a kernel, say).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import time
@@ -56,7 +57,7 @@ from typing import Any
 
 from bench.errors import Unsupported
 from bench.frameworks.placement import Audit
-from bench.workload import Arrays, Config
+from bench.workload import VERIFIED_STEPS, Arrays, Config
 
 #: About a millisecond of hashing: one thread, no memory traffic, no vector library that could differ.
 _CALIBRATION_BLOCK = bytes(1 << 20)
@@ -82,6 +83,7 @@ class Job:
     mode: str
     weights: Arrays
     inputs: Arrays
+    verified_steps: int = VERIFIED_STEPS
 
 
 def built_kernels(twin: Any, subject: Any, device: Any) -> int | None:
@@ -98,6 +100,7 @@ def timed(
 ) -> Callable[..., Any]:
     """``call``, fenced, its time added to ``times[name]``."""
 
+    @functools.wraps(call)
     def run(*arguments: Any) -> Any:
         started = clock()
         out = call(*arguments)

@@ -122,7 +122,7 @@ class JaxProgram(Program):
         self._initial: Flat = jax.device_put(cast(flat, self._stored), device)
         self._inputs = self._place(job.inputs)
         self._scaled = job.precision == "amp-fp16"
-        self.train = job.optimizer is not None
+        self.train, self._verified_steps = job.optimizer is not None, job.verified_steps
         if job.optimizer is None:
             self._load_inference()
             return
@@ -259,7 +259,7 @@ class JaxProgram(Program):
         loss, gradients, _ = self._gradients(params, self._inputs, self._state["scale"])
         self._check_placement(gradients)
         found = {f"grad.{name}": numpy_of(value) for name, value in gradients.items()}
-        losses = [numpy_of(self._train()) for _ in range(5)]
+        losses = [numpy_of(self._train()) for _ in range(self._verified_steps)]
         after = self._state["params"]
         state = {STATE + path: numpy_of(value) for path, value in after.items() if path not in gradients}
         return {"loss": numpy_of(loss), **found, **state, "losses": np.stack(losses)}
@@ -271,7 +271,8 @@ class JaxProgram(Program):
 
     def _outputs(self, params: Flat, inputs: Inputs) -> Any:
         """What the twin gives for training, for its dtype."""
-        return self._twin.training(tree_of(self._lower(params)), self._lower(inputs), self._config)
+        fixed = {path: value for path, value in params.items() if path not in self._trained}
+        return self._twin.training(tree_of({**self._lower(params), **fixed}), self._lower(inputs), self._config)
 
     def output_dtype(self) -> str:
         return str(self._seen)

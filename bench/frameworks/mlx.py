@@ -103,7 +103,7 @@ class MlxProgram(Program):
         model.update(cast(model.parameters(), self._stored))
         self._inputs = self._place(job.inputs)
         self._scaled = job.precision == "amp-fp16"
-        self.train = job.optimizer is not None
+        self.train, self._verified_steps = job.optimizer is not None, job.verified_steps
         model.train(self.train)
         mx.eval(model.parameters())
         if job.optimizer is None:
@@ -274,7 +274,7 @@ class MlxProgram(Program):
         first = numpy_of(loss)
         # The gradients' own forward pass has moved BatchNorm's statistics.
         self.reset()
-        losses = [numpy_of(self.step()) for _ in range(5)]
+        losses = [numpy_of(self.step()) for _ in range(self._verified_steps)]
         after = tree_flatten(self._model.parameters())
         state = {f"state.{name}": numpy_of(value) for name, value in after if f"grad.{name}" not in found}
         return {"loss": first, **found, **state, "losses": np.stack(losses)}

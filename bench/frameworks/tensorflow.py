@@ -91,7 +91,7 @@ class TensorFlowProgram(Program):
         self._device_type, self._twin, self._config, self._mode = device_type, job.twin, job.config, job.mode
         self._amp = job.precision.startswith("amp-")
         self._stored = tf.float32 if self._amp else tf.as_dtype(POLICIES[job.precision])
-        self.train = job.optimizer is not None
+        self.train, self._verified_steps = job.optimizer is not None, job.verified_steps
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(POLICIES[job.precision])
         try:
@@ -223,7 +223,7 @@ class TensorFlowProgram(Program):
         self.reset()
         names = [self._names[variable.path] for variable in self._model.trainable_variables]
         found = {f"grad.{name}": numpy_of(value) for name, value in zip(names, gradients, strict=True)}
-        losses = [numpy_of(self.step()) for _ in range(5)]
+        losses = [numpy_of(self.step()) for _ in range(self._verified_steps)]
         fixed = self._model.non_trainable_variables
         state = {f"state.{self._names[variable.path]}": numpy_of(variable.value) for variable in fixed}
         return {"loss": numpy_of(loss), **found, **state, "losses": np.stack(losses)}

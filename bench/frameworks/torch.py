@@ -93,7 +93,7 @@ class TorchProgram(Program):
         self._model = model.to(device=device, dtype=None if self._amp else self._dtype)
         self.kernel_build_ns = built_kernels(job.twin, self._model, device)
         self._initial = {name: value.clone() for name, value in model.state_dict().items()}
-        self._options = job.optimizer
+        self._options, self._verified_steps = job.optimizer, job.verified_steps
         self._inputs = self._place(job.inputs)
         self.train = job.optimizer is not None
         self._forward = self._compiled(self._forward_and_loss if self.train else job.twin.inference)
@@ -150,17 +150,24 @@ class TorchProgram(Program):
         return more
 
     def _train(self) -> torch.Tensor:
+        loss = self._backward()
+        self._update()
+        return loss
+
+    def _backward(self) -> torch.Tensor:
+        """The loss, detached; the gradients, scaled where the precision scales, are in the parameters."""
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss: torch.Tensor = self._forward(self._model, self._inputs)
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        return loss.detach()
+
+    def _update(self) -> None:
         if self._scaler is None:
-            loss.backward()
             self._optimizer.step()
         else:
-            self._scaler.scale(loss).backward()
             self._scaler.step(self._optimizer)
             self._scaler.update()
-        return loss.detach()
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -229,10 +236,13 @@ class TorchProgram(Program):
         with torch.no_grad(), self._autocast():
             self._seen = next(iter(self._twin.training(self._model, self._inputs).values())).dtype
         self.reset()
-        losses = [numpy_of(self._train())]
-        # GradScaler.step has unscaled them in place: these are the timed step's own gradients.
-        found = {f"grad.{name}": numpy_of(value.grad) for name, value in self._model.named_parameters()}
-        losses += [numpy_of(self._train()) for _ in range(4)]
+        losses = [numpy_of(self._backward())]
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        # Before the update, and copies: on a GPU SGD writes Nesterov's momentum into the gradients themselves.
+        found = {f"grad.{name}": numpy_of(value.grad.clone()) for name, value in self._model.named_parameters()}
+        self._update()
+        losses += [numpy_of(self._train()) for _ in range(self._verified_steps - 1)]
         buffers = {name: value for name, value in self._model.named_buffers() if value.is_floating_point()}
         # Copies: NumPy would share the memory of the buffers, which the reset is about to write.
         state = {f"state.{name}": numpy_of(value.clone()) for name, value in buffers.items()}

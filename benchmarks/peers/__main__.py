@@ -1,10 +1,12 @@
 """Our twins against other libraries' models: parity, then duets; writes docs/peers.md and docs/peers.json.
 
     python -m benchmarks.peers --python torch=PATH --python peer-yolov5=PATH ... [--blocks 5] [--only yolov5]
+    python -m benchmarks.peers --device cuda --python torch=PATH --python peer-transformers-torch=PATH ...
 
-``python3 noxfile.py -s peers`` makes the environments and does this. A line that fails costs no other, and the files
-are written after each, so that an interrupted table can be gone on with by --only. Exit code: 1 if a parity script
-failed or ours came out slower, 3 if a line has no comparison.
+``python3 noxfile.py -s peers`` makes the environments and does this. On cuda the lines are others, and the files are
+docs/peers-cuda.md and docs/peers-cuda.json; parity scripts run on the CPU there too. A line that fails costs no other,
+and the files are written after each, so that an interrupted table can be gone on with by --only. Exit code: 1 if a
+parity script failed or ours came out slower, 3 if a line has no comparison.
 """
 
 from __future__ import annotations
@@ -23,29 +25,30 @@ from bench.block import Context
 from bench.errors import TwinbenchError
 from bench.plan import Profile, Selection
 from bench.run import interpreters
-from bench.setup import ROOT, Setup, context, this_command
+from bench.setup import ROOT, Setup, context, default_threads, this_command
 from benchmarks.peers import table
-from benchmarks.peers.duel import PROFILE, SCREENING, Row, duel
-from benchmarks.peers.lines import LINES, PARITY, Line
+from benchmarks.peers.duel import PROFILES, Row, duel
+from benchmarks.peers.lines import CUDA_LINES, LINES, PARITY, Line
 
-JSON, PAGE = ROOT / "docs" / "peers.json", ROOT / "docs" / "peers.md"
 PARITY_TIMEOUT_S = 3600.0
 #: What the peers are; the frameworks' own versions are in the records.
-PACKAGES = ("yolov5", "openai-whisper", "transformers", "flax", "tf-keras", "ultralytics")
+PACKAGES = ("yolov5", "openai-whisper", "transformers", "flax", "tf-keras", "ultralytics", "timm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, ask every peer for parity, fight, write."""
     asked = _arguments(arguments)
-    lines = [line for line in LINES if any(word in line.name for word in asked.only) or not asked.only]
+    table_lines = CUDA_LINES if asked.device == "cuda" else LINES
+    lines = [line for line in table_lines if any(word in line.name for word in asked.only) or not asked.only]
     if not lines:
-        print(f"no line's name has any of {', '.join(asked.only)}; valid: {', '.join(line.name for line in LINES)}")
+        valid = ", ".join(line.name for line in table_lines)
+        print(f"no line's name has any of {', '.join(asked.only)}; valid on {asked.device}: {valid}")
         return 2
     names = dict.fromkeys(name for line in lines for name in (line.peer, line.framework))
     pythons = interpreters(
         asked.python, [name for name in names if any(p.startswith(f"{name}=") for p in asked.python)]
     )
-    document = table.load(asked.json)
+    document = table.load(asked.json, asked.device)
     facts = machine.facts()
     parity: list[table.Parity] = []
     rows: list[Row] = []
@@ -56,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = store.new_run(asked.results, _run_facts(pythons))
     with store.appending(folder) as appender:
         for threads in asked.threads:
-            contexts = [_context(pythons, threads, profile, folder.name) for profile in (SCREENING, PROFILE)]
+            contexts = [
+                _context(pythons, threads, profile, folder.name, asked.device) for profile in PROFILES[asked.device]
+            ]
             for line in lines:
                 row = fight(line, pythons, asked.blocks, contexts, appender)
                 rows.append(row)
@@ -93,7 +98,7 @@ def check_parity(name: str, python: str) -> table.Parity:
     """Run the environment's parity script in its interpreter."""
     variables = environments.child_environment(os.environ, environments.get(name), "cpu", 2)
     print(f"parity of {name} ...", flush=True)
-    command = [python, "-s", "-m", PARITY[name]]
+    command = [python, "-s", "-m", *PARITY[name].split()]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -119,8 +124,8 @@ def _installed(name: str, python: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{name}:{package}", version) for package, version in pairs)
 
 
-def _context(pythons: Mapping[str, str], threads: int, profile: Profile, run: str) -> Context:
-    return context(Setup(Selection(devices=("cpu",)), profile, 0, threads, pythons), run)
+def _context(pythons: Mapping[str, str], threads: int, profile: Profile, run: str, device: str) -> Context:
+    return context(Setup(Selection(devices=(device,)), profile, 0, threads, pythons), run)
 
 
 def _run_facts(pythons: Mapping[str, str]) -> dict[str, object]:
@@ -136,14 +141,19 @@ def _today() -> str:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="interpreter, repeated")
+    parser.add_argument("--device", choices=list(PROFILES), default="cpu", help="where both sides run")
     parser.add_argument("--blocks", type=int, default=5, help="duets a line; verdicts look at 8, 16, 32, else the end")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="+", help="1 2; on cuda the host's, by default all cores")
     parser.add_argument("--only", nargs="+", default=[], help="lines whose name has one of these words")
     parser.add_argument("--no-parity", action="store_true", help="do not run the parity scripts first")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--json", type=Path, default=JSON)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--json", type=Path, help="docs/peers.json; on cuda docs/peers-cuda.json")
+    parser.add_argument("--page", type=Path, help="docs/peers.md; on cuda docs/peers-cuda.md")
     asked = parser.parse_args(arguments)
+    on_cuda = asked.device == "cuda"
+    asked.threads = asked.threads or ([default_threads()] if on_cuda else [1, 2])
+    stem = ROOT / "docs" / ("peers-cuda" if on_cuda else "peers")
+    asked.json, asked.page = asked.json or stem.with_suffix(".json"), asked.page or stem.with_suffix(".md")
     if asked.blocks < 1 or min(asked.threads) < 1:
         parser.error("--blocks and --threads are at least 1")
     return asked

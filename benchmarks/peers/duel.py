@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,14 @@ PROFILE = Profile(
     name="peers", processes=1, bursts=8, burst_ns=400_000_000, warm_up_ns=3_000_000_000, latency_samples=3,
     latency_ns=500_000_000, bursts_ns=20_000_000_000, stage_samples=2, patience_ns=None,
 )  # fmt: skip
-SCREENING = replace(PROFILE, name="peers-screening", bursts=4, warm_up_ns=1_500_000_000)
+#: Of each device: to choose the forms, and for the duets. A GPU does a hundred iterations in the time of one here.
+PROFILES: Mapping[str, tuple[Profile, Profile]] = {
+    device: (replace(profile, name=f"{profile.name}-screening", bursts=4, warm_up_ns=profile.warm_up_ns // 2), profile)
+    for device, profile in (
+        ("cpu", PROFILE),
+        ("cuda", replace(PROFILE, name="peers-cuda", burst_ns=100_000_000, warm_up_ns=1_000_000_000)),
+    )
+}
 
 
 @dataclass(frozen=True)

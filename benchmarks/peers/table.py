@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.report.markdown import plain
 from bench.report.numbers import error, significant
 from benchmarks.peers.duel import Row
-from benchmarks.peers.lines import LINES
+from benchmarks.peers.lines import CUDA_LINES, LINES
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -26,60 +27,83 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """The whole of docs/peers.json."""
+    """The whole of docs/peers.json or docs/peers-cuda.json."""
 
     machine: dict[str, Any]
     parity: list[Parity]
     rows: list[Row]
+    device: str = "cpu"
 
 
-def load(path: Path) -> Document:
-    """What is there from earlier runs; nothing where there is no file.
+def load(path: Path, device: str = "cpu") -> Document:
+    """What is there from earlier runs on ``device``; nothing where there is no file.
 
     Raises:
+        UsageError: the file holds another device's rows.
         msgspec.ValidationError: the file is of another version of this program: remove it.
     """
-    return msgspec.json.decode(path.read_bytes(), type=Document) if path.is_file() else Document({}, [], [])
+    if not path.is_file():
+        return Document({}, [], [], device)
+    found = msgspec.json.decode(path.read_bytes(), type=Document)
+    if found.device != device:
+        raise UsageError(f"{path} holds rows of {found.device}, not of {device}: give another --json and --page")
+    return found
 
 
 def merged(old: Document, machine: Mapping[str, Any], parity: Iterable[Parity], rows: Iterable[Row]) -> Document:
     """New rows and verdicts in place of old ones of the same line and threads (environment), in the table's order."""
     by_environment = {one.environment: one for one in (*old.parity, *parity)}
     by_line = {(row.line, row.threads): row for row in (*old.rows, *rows)}
-    order = [line.name for line in LINES]
+    order = [line.name for line in (CUDA_LINES if old.device == "cuda" else LINES)]
     kept = sorted(
         (row for row in by_line.values() if row.line in order), key=lambda row: (order.index(row.line), row.threads)
     )
-    return Document(dict(machine), list(by_environment.values()), kept)
+    return Document(dict(machine), list(by_environment.values()), kept, old.device)
 
 
 def write(document: Document, json_path: Path, page: Path) -> None:
     """Both files, each whole or not at all."""
     text = json.dumps(msgspec.to_builtins(document), indent=1) + "\n"
-    for path, content in ((json_path, text), (page, markdown(document))):
+    for path, content in ((json_path, text), (page, markdown(document, json_path.name))):
         part = path.with_name(path.name + ".part")
         part.write_text(content, encoding="utf-8")
         os.replace(part, path)
 
 
+#: What differs between the pages: the command; where and how precise; what both sides are compared with.
+CPU = ("python3 noxfile.py -s peers", "fp32, on\nthe CPU.", "float64 reference")
+CUDA = (
+    "python -m benchmarks.peers --device cuda",
+    "on one\nGPU; fp32 where a line's name says no other precision.",
+    "reference in float64, or of the CPU in fp32,",
+)
+#: Of the GPU's page alone.
+TIMM = (
+    "timm has no counterpart of YOLOv5 or Whisper. Of the perceptron it has the first two layers (`timm.layers.Mlp`);\n"
+    "its third and the ReLU before it are torch's on both sides.\n"
+)
 HEAD = """# Our twins against what a user would run instead
 
-Made by `python3 noxfile.py -s peers`; the numbers are in [peers.json](peers.json). Same weights, same input, fp32, on
-the CPU. Both sides are first compared with one float64 reference (the errors below); then the fastest form of the other
+Made by `{command}`; the numbers are in [{json}]({json}). Same weights, same input, {where}
+Both sides are first compared with one {reference} (the errors below); then the fastest form of the other
 library and the fastest of ours run as duets: two fresh processes at once, taking turns at bursts. The ratio is our
 speed over theirs with its 95 % interval over the blocks: above 1 we are faster.
 """
 
 
-def markdown(document: Document) -> str:
+def markdown(document: Document, json_name: str = "peers.json") -> str:
     """The page."""
     machine = document.machine
     chip, cores, system = (machine.get(name) for name in ("chip", "usable_cores", "system"))
-    lines = [HEAD, f"Machine: {chip}, {cores} cores usable, {system}.", ""]
+    command, where, reference = CUDA if document.device == "cuda" else CPU
+    head = HEAD.format(command=command, json=json_name, where=where, reference=reference)
+    if document.device == "cuda":
+        head += f"\n{TIMM}"
+    lines = [head, f"Machine: {chip}, {cores} cores usable, {system}.", ""]
     lines += ["| work | threads | theirs | ours | theirs, ms | ours, ms | ours / theirs | verdict on ours | blocks |"]
     lines += ["|---|---:|---|---|---:|---:|---:|---|---:|"]
     lines += [_row(row) for row in document.rows]
-    lines += ["", "## Outputs", "", *_parity(document.parity), *_errors(document.rows)]
+    lines += ["", "## Outputs", "", *_parity(document.parity), *_errors(document.rows, reference)]
     lines += ["## Forms that were tried", "", *_candidates(document.rows), "## Versions", "", *_versions(document.rows)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -110,11 +134,11 @@ def _parity(parity: Sequence[Parity]) -> list[str]:
     return lines if parity else ["No parity script was run.", ""]
 
 
-def _errors(rows: Sequence[Row]) -> list[str]:
+def _errors(rows: Sequence[Row], reference: str) -> list[str]:
     told = [row for row in rows if row.limit is not None]
     if not told:
         return []
-    lines = ["Largest error against the float64 reference, as a share of the tensor's size:", ""]
+    lines = [f"Largest error against the {reference.rstrip(',')}, as a share of the tensor's size:", ""]
     lines += ["| work | threads | theirs | ours | limit |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {row.line} | {row.threads} | {error(row.peer_error)} | {error(row.ours_error)} | {error(row.limit)} |"

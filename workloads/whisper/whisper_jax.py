@@ -110,7 +110,7 @@ def blocks(p: Params) -> list[Params]:
 def encoder(p: Params, mel: jax.Array, heads: int) -> jax.Array:  # (B, mels, frames)
     x = gelu(conv1d(p["conv1"], mel.transpose(0, 2, 1), 1))  # (B, frames, state)
     x = gelu(conv1d(p["conv2"], x, 2))  # (B, ctx, state), ctx = frames / 2
-    x = x + p["positional_embedding"]
+    x = x + p["positional_embedding"].astype(x.dtype)  # it is not trained, so training keeps it in fp32
     for block in blocks(p):
         x = encoder_block(block, x, heads)
     return layer_norm(p["ln_post"], x)

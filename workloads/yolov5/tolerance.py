@@ -23,7 +23,7 @@ LIMITS: Limits = {
     "head": {"fp32": 2e-5, "fp16": 2e-2, "amp-fp16": 2e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
     "predictions": {"fp32": 2e-5, "fp16": 2e-2, "amp-fp16": 2e-2, "bf16": 1e-1, "amp-bf16": 1e-1},
     "loss": {"fp32": 5e-6, "fp16": 5e-3, "amp-fp16": 5e-3, "bf16": 2e-2, "amp-bf16": 2e-2},
-    "gradient": {"fp32": 3e-4, "fp16": 3.0, "amp-fp16": 6e-1, "bf16": 3.0, "amp-bf16": 3.0},
+    "gradient": {"fp32": 2e-3, "fp16": 3.0, "amp-fp16": 3.0, "bf16": 3.0, "amp-bf16": 3.0},
     "losses": {"fp32": 5e-5, "fp16": 5e-2, "amp-fp16": 5e-2, "bf16": 7e-2, "amp-bf16": 7e-2},
     "state": {"fp32": 1e-4, "fp16": 2e-1, "amp-fp16": 2e-1, "bf16": 2.5e-1, "amp-bf16": 2.5e-1},
 }
@@ -41,10 +41,11 @@ _SPREAD = {
     "head": "the roundings of all layers add up",
     "predictions": "decoded in fp32 from the rounded heads; width and height are the square of a sigmoid",
     "loss": "a sum of means over many cells, in fp32 from the rounded heads",
-    "gradient": "60 divisions by the spread of a small batch magnify them on the way back; in whole-cast fp16 many are "
-    "below 6e-5, where XLA on a CPU keeps few bits or none",
-    "losses": "each of five steps starts from the rounding of the one before",
-    "state": "running statistics after five steps; whole-cast precisions round each update of 3 %",
+    "gradient": "60 divisions by the spread of a small batch magnify them on the way back: of s at 640 x 640 the fp32 "
+    "reference itself lies 4e-4 off float64; in whole-cast fp16 many are below 6e-5, where XLA on a CPU keeps few bits "
+    "or none",
+    "losses": "each step starts from the rounding of the one before",
+    "state": "running statistics after the last step; whole-cast precisions round each update of 3 %",
 }
 
 

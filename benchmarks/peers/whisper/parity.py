@@ -1,8 +1,8 @@
 """Our Whisper against the library's whose environment this is: same weights, same input, same answers.
 
-    python -m benchmarks.peers.whisper.parity [--sizes tiny-test wide tiny]
+    python -m benchmarks.peers.whisper.parity [--sizes tiny-test wide tiny] [--peer transformers]
 
-In peer-openai-whisper: mel filters, log-mel, text, encoder, first logits, greedy tokens, training. In the two of
+In peer-openai-whisper: mel filters, log-mel, text, encoder, first logits, greedy tokens, training. In the three of
 transformers: encoder, first logits, greedy tokens. Prints a table; the exit code is 1 when a row fails. That a row can
 fail is part of the table: rows that begin with "sees" compare with something slightly wrong, and must.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,13 @@ from workloads.whisper import audio, text, workload
 Array = np.ndarray[Any, Any]
 
 #: Environment of the peer by a distribution that only it has: framework, and the mode in which our twin and it run.
-PEERS = {"openai-whisper": ("torch", "eager"), "tf-keras": ("tensorflow", "compiled"), "flax": ("jax", "compiled")}
+PEERS = {
+    "openai-whisper": ("torch", "eager"),
+    "tf-keras": ("tensorflow", "compiled"),
+    "flax": ("jax", "compiled"),
+    # The older transformers of those two has it too: after them.
+    "transformers": ("torch", "eager"),
+}
 LIMIT = 1e-4
 #: Made up: more mels, and unlike depths as turbo has them.
 WIDE = {"mels": 128, "audio_layers": 4, "text_layers": 1}
@@ -95,12 +101,12 @@ def verified(framework: Framework, package: str, mode: str, config: Config, weig
     return framework.program(job).verify(inputs)
 
 
-def inference_rows(framework: Framework, mode: str, size: str, seed: int) -> Iterator[Row]:
+def inference_rows(framework: Framework, package: str, mode: str, size: str, seed: int) -> Iterator[Row]:
     """Encoder, first logits and all greedy tokens; at the test size also with weights that are slightly wrong."""
     config = config_of(size, "inference", "default")
     weights = workload.weights(config, seed)
     inputs = workload.inputs(config, "inference", 1 if size == "tiny" else 2, seed)
-    theirs = verified(framework, "benchmarks.peers", mode, config, weights, inputs)
+    theirs = verified(framework, package, mode, config, weights, inputs)
     label = f"{size}, seed {seed}"
     yield from compared(label, verified(framework, "workloads", mode, config, weights, inputs), theirs)
     if size == "tiny-test":
@@ -219,20 +225,22 @@ def text_rows() -> Iterator[Row]:
 # --- table -----------------------------------------------------------------------------------------------------------
 
 
-def peer_here() -> tuple[str, str, str]:
-    """Distribution, framework and mode of the peer whose environment this is."""
+def peer_here(asked: str | None) -> tuple[str, str, str]:
+    """Distribution, framework and mode of the peer whose environment this is, or of the one that is asked for."""
     for distribution, (framework, mode) in PEERS.items():
+        if asked not in (None, distribution):
+            continue
         try:
             importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
         return distribution, framework, mode
-    sys.exit(f"parity runs in the environment of a peer: one of {', '.join(PEERS)} must be installed")
+    sys.exit(f"parity runs in the environment of a peer: {asked or 'one of ' + ', '.join(PEERS)} must be installed")
 
 
 def versions() -> str:
     """The distributions that matter, with their versions."""
-    names = (*PEERS, "transformers", "torch", "tensorflow-cpu", "tensorflow", "jax", "numpy")
+    names = (*PEERS, "torch", "tensorflow-cpu", "tensorflow", "jax", "numpy")
     installed = {
         found.metadata["Name"].lower().replace("_", "-"): found.version for found in importlib.metadata.distributions()
     }
@@ -242,12 +250,13 @@ def versions() -> str:
 def rows(distribution: str, framework: Framework, mode: str, sizes: Sequence[str]) -> Iterator[Row]:
     """Everything that this environment can compare, the quick first."""
     whole = distribution == "openai-whisper"
+    package = "benchmarks.peers.transformers_torch" if distribution == "transformers" else "benchmarks.peers"
     if whole:
         yield from audio_rows()
         yield from text_rows()
     for size in sizes:
         for seed in (0, 1) if size != "tiny" else (0,):
-            yield from inference_rows(framework, mode, size, seed)
+            yield from inference_rows(framework, package, mode, size, seed)
             if whole:
                 yield from training_rows(framework, size, seed)
 
@@ -258,15 +267,21 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", default=["tiny-test", "wide", "tiny"], help="tiny-test, wide, tiny, ...")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mode", help="instead of the environment's usual: TensorFlow also has xla, torch compiled")
+    parser.add_argument("--peer", choices=list(PEERS), help="where one interpreter has several: which")
     asked = parser.parse_args()
-    distribution, name, usual = peer_here()
+    distribution, name, usual = peer_here(asked.peer)
     mode = asked.mode or usual
     framework = framework_for(name, name)
     framework.open("cpu", asked.threads)
-    print(f"Our Whisper ({name}, {mode}) against {distribution}: {versions()}\n")
-    print("| size | what | error | limit | |\n|---|---|---|---|---|")
+    head = f"Our Whisper ({name}, {mode}) against {distribution}: {versions()}"
+    return tell(head, rows(distribution, framework, mode, asked.sizes))
+
+
+def tell(head: str, compared: Iterable[Row]) -> int:
+    """Print the table as its rows are made; the exit code."""
+    print(f"{head}\n\n| size | what | error | limit | |\n|---|---|---|---|---|")
     failed = total = 0
-    for row in rows(distribution, framework, mode, asked.sizes):
+    for row in compared:
         total, failed = total + 1, failed + (not row.passed)
         sign = ">" if row.must_differ else "<="
         verdict = "ok" if row.passed else "FAILED"
