@@ -277,7 +277,7 @@ def peer_interpreters(session: nox.Session) -> dict[str, Path]:
 
 def install(session: nox.Session, *groups: str) -> None:
     """The harness with its analysis, and dependency groups."""
-    session.install("-e", ".[report,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
+    session.install("-e", ".[report,exports,media]", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False) -> None:
@@ -357,13 +357,34 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session
+def smoke(session: nox.Session) -> None:
+    """Outputs of the default environments on every device here, at test size; times nothing. For hosted Macs."""
+    install(session)
+    found = interpreters(session, default_environments(), lenient=True)
+    if not found:
+        session.error("no environment could be made")
+    pythons = [f"--python={name}={path}" for name, path in found.items()]
+    works = [f"{spec.parent.name}:tiny-test" for spec in sorted(ROOT.glob("workloads/*/__init__.py"))]
+    failed = []
+    for command in (["doctor"], *(["verify", work, *session.posargs] for work in works)):
+        try:
+            session.run("twinbench", *command, *pythons)
+        except nox.command.CommandFailed:  # the others are worth knowing, too
+            failed.append(" ".join(command))
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
-    """ruff and mypy --strict over everything."""
+    """ruff and mypy --strict over everything; actionlint and zizmor, which asks nobody outside, over the workflows."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     folders = [name for name in ("bench", "workloads", "tests", "benchmarks") if any((ROOT / name).rglob("*.py"))]
     session.run("mypy", *folders, "noxfile.py")
+    session.run("actionlint")
+    session.run("zizmor", "--offline", "--persona=pedantic", "--no-progress", "--quiet", ".github")
 
 
 def add_sessions(name: str) -> None:

@@ -15,6 +15,8 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "amp-fp16", "amp-bf16")
 MODES = ("eager", "compiled", "xla")
 #: The variant of a phase that has only one.
 DEFAULT_VARIANT = "default"
+#: Device, precision and mode of what another tool measured: its files do not say.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, order=True)

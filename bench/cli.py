@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import __version__, environments, options, store
+from bench import __version__, environments, exports, options, store
 from bench.compare import BETWEEN_SESSION_SD, MARGIN
 from bench.errors import TwinbenchError, UsageError
 from bench.options import (
@@ -366,21 +366,33 @@ def report(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="file to write")],
+    out: Annotated[Path, typer.Argument(help="file to write; for asv a folder")],
     runs: Annotated[Words | None, typer.Argument(help="runs (name, folder, latest); default: latest")] = None,
-    format_: Annotated[str, typer.Option("--format", help="pytest-benchmark or csv")] = "pytest-benchmark",
+    format_: Annotated[str, typer.Option("--format", help=", ".join(exports.FORMATS))] = "pytest-benchmark",
     results: Results = RESULTS,
 ) -> None:
-    """Write a run for other tools: pytest-benchmark's JSON, or CSV."""
-    from bench import exporting
-
+    """Write runs for other tools; cells without a right answer have no figure there."""
     folders = _folders(results, runs)
     problems: list[str] = []
-    count = exporting.write(store.read_all(folders, problems), format_, out)
+    count = exports.write(store.read_all(folders, problems), format_, out)
     _warn(problems)
-    console.print(f"{count} benchmarks: {out}", highlight=False, soft_wrap=True)
     if not count:
+        console.print(f"nothing in {', '.join(map(str, folders))} has a figure for {out}", soft_wrap=True)
         raise typer.Exit(NOTHING_MEASURED)
+    console.print(f"{count} benchmarks: {out}", highlight=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON of pyperf (also .gz) or of pytest-benchmark")],
+    results: Results = RESULTS,
+) -> None:
+    """Take what another tool measured into a run of its own, for report and compare; it is labelled not verified."""
+    from bench import foreign
+
+    made = foreign.import_file(file, results)
+    _warn(made.problems)
+    console.print(f"{made.benchmarks} benchmarks of {made.tool}, not verified: {made.folder}", soft_wrap=True)
 
 
 @app.command()

@@ -256,7 +256,14 @@ def compare_runs(
 def _stored(
     a: CellSummary, b: CellSummary, margin: float, between_session_sd: float, across: AbstractSet[str]
 ) -> Comparison:
-    notes = ("advisory: stored runs, compared across sessions",)
+    notes = (
+        "advisory: stored runs, compared across sessions",
+        *(
+            f"{name} was imported from {row.imported}: not verified"
+            for name, row in (("A", a), ("B", b))
+            if row.imported
+        ),
+    )
     refused = refusal(a.fingerprint, b.fingerprint, across) if a.fingerprint and b.fingerprint else []
     precisions = [row.effective_precision for row in (a, b)]
     if "precision" not in across and None not in precisions and precisions[0] != precisions[1]:

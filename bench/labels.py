@@ -9,6 +9,8 @@
     implausible:fence              a barrier was trusted although it returns long before the result exists
     implausible:roofline           more FLOP/s or bytes/s than a matrix product or a copy reached in the same process
     implausible:scaling            k times the iterations did not take longer in proportion
+    imported:<tool>                another tool measured it: `twinbench import`
+    not-verified                   nobody here compared its outputs with a reference
 
 An ``implausible:`` label means that the timing cannot be true; such a process enters no estimate. All other labels
 are information: the sample stays, because dropping what looks bad biases what remains (``docs/statistics.md``).
@@ -38,6 +40,8 @@ IMPLAUSIBLE = "implausible:"
 IMPLAUSIBLE_FENCE = IMPLAUSIBLE + "fence"
 IMPLAUSIBLE_ROOFLINE = IMPLAUSIBLE + "roofline"
 IMPLAUSIBLE_SCALING = IMPLAUSIBLE + "scaling"
+IMPORTED = "imported:"
+NOT_VERIFIED = "not-verified"
 
 #: A calibration kernel on a quiet machine repeats within 1-2 %; one tenth is well outside that, and is also about the
 #: smallest slow-down at which a 3 % comparison becomes hopeless with five processes.
@@ -62,7 +66,7 @@ EMULATED_SHARE = 0.5
 
 def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
     """All labels of one process on ``device``, in the order of this module's docstring."""
-    contended = is_contended(measurement.bursts)
+    contended, scaling = is_contended(measurement.bursts), measurement.scaling
     stability = stability_of(measurement.calibration_before_ns, measurement.calibration_after_ns, contended)
     slack = NOISY_ROOFLINE_SLACK if contended or stability in (NOISY, THROTTLED) else ROOFLINE_SLACK
     # On a CPU a framework's copy may use one thread or fresh pages (JAX: 10 GB/s beside torch's 150): no ceiling.
@@ -72,15 +76,15 @@ def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
     findings = (
         (CONTENDED, contended),
         (CLOCK_DRIFT, has_drifted(measurement)),
-        (NEVER_STEADY, not measurement.warm_up.steady),
+        (NEVER_STEADY, measurement.warm_up is not None and not measurement.warm_up.steady),
         (
             EMULATED,
             any(emulated(measurement.gemm_rates_flops_per_s, word) for word in measurement.gemm_rates_flops_per_s),
         ),
-        (FENCE_HOST_READ, measurement.fence.kind == "host-read"),
+        (FENCE_HOST_READ, measurement.fence is not None and measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
         (IMPLAUSIBLE_ROOFLINE, too_fast),
-        (IMPLAUSIBLE_SCALING, measurement.scaling.ratio < timing.SCALING_SHARE * measurement.scaling.factor),
+        (IMPLAUSIBLE_SCALING, scaling is not None and scaling.ratio < timing.SCALING_SHARE * scaling.factor),
     )
     return ([stability] if stability else []) + [label for label, found in findings if found]
 
@@ -94,6 +98,11 @@ def emulated(rates_flops_per_s: Mapping[str, float], precision: str) -> bool:
 def plausible(labels: Iterable[str]) -> bool:
     """False when a label says that the timing cannot be true."""
     return not any(label.startswith(IMPLAUSIBLE) for label in labels)
+
+
+def imported_from(labels: Iterable[str]) -> str | None:
+    """The tool that measured it, where that was not twinbench."""
+    return next((label.removeprefix(IMPORTED) for label in labels if label.startswith(IMPORTED)), None)
 
 
 def stability_of(before_ns: list[int], after_ns: list[int], contended: bool = False) -> str | None:
@@ -116,7 +125,7 @@ def stability_of(before_ns: list[int], after_ns: list[int], contended: bool = Fa
 def fence_is_fake(measurement: Measurement) -> bool:
     """Whether a trusted barrier returned long before a host read of the same work could."""
     fence = measurement.fence
-    return fence.kind == "barrier" and fence.fenced_ns < FENCE_SHARE * fence.host_read_ns
+    return fence is not None and fence.kind == "barrier" and fence.fenced_ns < FENCE_SHARE * fence.host_read_ns
 
 
 def above_flops_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:

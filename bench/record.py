@@ -7,6 +7,8 @@ History of the schema (a reader of every past version lives in ``store.py``):
   3  2026-11  clock sentinel, device memory and energy of a measurement, and why one of them was not measured. Rate of a
               matrix product by precision; error of a large one; time in which a twin built kernels of its own
               (``stages_ns["kernel_build"]``). All have defaults.
+  4  2026-11  what an imported file does not say may be unknown: warm-up, fence and scaling (None), columns of CPU time
+              and start (empty), threads and seed (None). Records of twinbench's own have them all, as before.
 
 Structs are not tracked by the garbage collector (``gc=False``): they hold no cycles, and reports read 100,000 of them.
 Rules: a record never changes once written; raw samples are kept and summaries recomputed; unknown is None, never 0 or
@@ -21,11 +23,14 @@ from msgspec import Struct
 
 from bench.cell import Cell
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Measured(Struct, frozen=True, gc=False, tag_field="kind", tag="measured"):
-    """Outputs were right and the timing stands; the samples are in ``Record.measurement``."""
+    """Outputs were right and the timing stands; the samples are in ``Record.measurement``.
+
+    Of an imported record nobody here knows whether they were: its labels say ``not-verified``.
+    """
 
 
 class Unsupported(Struct, frozen=True, gc=False, tag_field="kind", tag="unsupported"):
@@ -70,6 +75,7 @@ class Bursts(Struct, frozen=True, gc=False):
 
     ``foreign_cpu_ns`` is CPU time that others took on this machine meanwhile (all cores, hypervisor steal included).
     ``started_ns`` is the system-wide monotonic clock, so bursts of the workers of one block can be put in order.
+    ``cpu_ns`` and ``started_ns`` are empty where an imported file does not say.
     """
 
     iterations: list[int]
@@ -168,9 +174,9 @@ class Measurement(Struct, frozen=True, gc=False):
     bytes_per_iteration: float | None
     bursts: Bursts
     latency_ns: list[int]
-    warm_up: WarmUp
-    fence: Fence
-    scaling: Scaling
+    warm_up: WarmUp | None
+    fence: Fence | None
+    scaling: Scaling | None
     gemm_flops_per_s: float | None
     copy_bytes_per_s: float | None
     calibration_before_ns: list[int]
@@ -216,11 +222,11 @@ class Fingerprint(Struct, frozen=True, gc=False):
     versions: dict[str, str]
     variables: dict[str, str]
     device_name: str | None
-    threads: int
+    threads: int | None
     machine: dict[str, Any]
     power: dict[str, Any]
     git_revision: str | None
-    seed: int
+    seed: int | None
     weights_sha256: str | None
     inputs_sha256: str | None
 

@@ -76,8 +76,11 @@ def run_file(folder: Path) -> RunFile:
         UsageError: it is damaged, of another version of twinbench, or of a live comparison.
     """
     where = folder / store.RUN
+    facts = store.run_facts(folder)
+    if facts.get("kind") == "import":
+        raise UsageError(f"{folder} is imported: there is nothing to go on with")
     try:
-        found = msgspec.convert(store.run_facts(folder), RunFile)
+        found = msgspec.convert(facts, RunFile)
     except msgspec.ValidationError as error:
         raise UsageError(f"{where} was not written by this version of twinbench: {error}") from error
     if found.twinbench != __version__:

@@ -165,8 +165,10 @@ def _check(measurement: Measurement) -> None:
         ValueError: columns of unequal length, or a count below 1.
     """
     bursts = measurement.bursts
-    columns = (bursts.wall_ns, bursts.cpu_ns, bursts.foreign_cpu_ns, bursts.started_ns)
-    if any(len(column) != len(bursts.iterations) for column in columns):
+    # Empty: an imported file does not say.
+    may_be_empty = [len(column) for column in (bursts.cpu_ns, bursts.started_ns) if column]
+    lengths = {len(bursts.iterations), len(bursts.wall_ns), len(bursts.foreign_cpu_ns), *may_be_empty}
+    if len(lengths) > 1:
         raise ValueError("columns of bursts have unequal lengths")
     if not bursts.iterations or min(bursts.iterations) < 1 or measurement.items_per_iteration <= 0:
         raise ValueError("a measurement without bursts, iterations or items")

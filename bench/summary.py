@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.cell import Cell
-from bench.labels import plausible
+from bench.labels import imported_from, plausible
 from bench.record import (
     DeviceMemory,
     EffectivePrecision,
@@ -116,6 +116,11 @@ class CellSummary:
     not_measured: Mapping[str, str] = field(default_factory=dict)
     effective: EffectivePrecision | None = None
     gemm_rates_flops_per_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def imported(self) -> str | None:
+        """The tool that measured it, where that was not twinbench: nobody here verified it."""
+        return imported_from(self.labels)
 
 
 def process_sample(record: Record) -> ProcessSample:

@@ -90,7 +90,7 @@ def record(
         "labels": ["stable"],
     }
     return Record(
-        schema=3,
+        schema=4,
         id=f"{block}-{process}-{cell.id}",
         block=block,
         process=process,

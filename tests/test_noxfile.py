@@ -75,7 +75,7 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "older", "report", "lint", "peers", "wheels"}
+    expected = {"bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels"}
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
@@ -378,6 +378,42 @@ def test_script_goes_on_under_its_own_nox(tmp_path: Path) -> None:
         "--",
         "mlp:wide",
     ]
+
+
+def test_smoke_tries_everything_and_then_fails(
+    noxfile: ModuleType, nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One workload that is wrong on the GPU hides no other; without any failure the session is green."""
+
+    class CommandFailed(Exception):
+        pass
+
+    nox.command = ModuleType("nox.command")  # type: ignore[attr-defined]
+    nox.command.CommandFailed = CommandFailed
+    monkeypatch.setattr(noxfile, "install", lambda session: None)
+    monkeypatch.setattr(noxfile, "interpreters", lambda session, names, lenient: {"torch": Path("t/bin/python")})
+    for name in ("mlp", "whisper"):
+        (tmp_path / "workloads" / name).mkdir(parents=True)
+        (tmp_path / "workloads" / name / "__init__.py").write_text("")
+    bad: list[str] = []
+    session = MagicMock(posargs=["--device", "metal"])
+    session.run.side_effect = lambda *command: (_ for _ in ()).throw(CommandFailed) if bad[-1:] == [command[2]] else 0
+    session.error.side_effect = SystemExit
+    noxfile.smoke(session)
+    commands = [call[0][1:] for call in session.run.call_args_list]
+    assert commands == [
+        ("doctor", "--python=torch=t/bin/python"),
+        ("verify", "mlp:tiny-test", "--device", "metal", "--python=torch=t/bin/python"),
+        ("verify", "whisper:tiny-test", "--device", "metal", "--python=torch=t/bin/python"),
+    ]
+    bad.append("mlp:tiny-test")
+    with pytest.raises(SystemExit):
+        noxfile.smoke(session)
+    session.error.assert_called_once_with("failed: verify mlp:tiny-test --device metal")
+    assert len(session.run.call_args_list) == 6
+    monkeypatch.setattr(noxfile, "interpreters", lambda session, names, lenient: {})
+    with pytest.raises(SystemExit):
+        noxfile.smoke(session)
 
 
 def test_ci_runs_lint_then_tests() -> None:

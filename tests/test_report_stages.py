@@ -12,7 +12,7 @@ import pandas
 import pytest
 from rich.console import Console
 
-from bench import exporting
+from bench import exports
 from bench.record import Record
 from bench.report import as_markdown
 from bench.report.stages import COLOURS, detail_tables, further_rates, stages_tables
@@ -148,7 +148,7 @@ def test_terminal_and_markdown_show_stages() -> None:
 
 def test_csv_has_a_column_per_unit_and_stage(tmp_path: Path) -> None:
     """Those of one cell are empty for the others."""
-    exporting.write([spoken(0), spoken(1), record(cell(workload="mlp", size="wide"))], "csv", tmp_path / "out.csv")
+    exports.write([spoken(0), spoken(1), record(cell(workload="mlp", size="wide"))], "csv", tmp_path / "out.csv")
     table = pandas.read_csv(tmp_path / "out.csv")
     heard, plain = table[table["size"] == "digits"].iloc[0], table[table["size"] == "wide"].iloc[0]
     assert heard.tokens_per_s == pytest.approx(heard.items_per_s / 10)

@@ -79,7 +79,7 @@ def test_a_truncated_line_is_named_and_skipped_and_the_next_writer_starts_a_new_
         (b'{"schema": 1, "hello": "world"}\n', "missing required field"),
         (b"[1, 2, 3]\n", "Expected `object`"),
         (b"\xff\xfe\x00binary\n", ""),
-        (b'{"schema": 99}\n', "schema 99 is newer than this twinbench reads (3)"),
+        (b'{"schema": 99}\n', "schema 99 is newer than this twinbench reads (4)"),
     ],
 )
 def test_a_foreign_line_is_named_and_skipped(folder: Path, line: bytes, why: str) -> None:

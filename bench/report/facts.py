@@ -96,11 +96,12 @@ def find_baselines(summaries: Iterable[CellSummary], pattern: str) -> dict[Work,
     """The cell that the others of its work are divided by; works without one are absent.
 
     With a ``pattern``, the first measured cell that fits it. Without (""), ``torch/cpu/fp32/eager`` if it was measured,
-    otherwise the first measured cell of the work.
+    otherwise the first measured cell of the work. Imported ones were not verified: only where there is no other.
     """
     found: dict[Work, CellSummary] = {}
     for work, members in by_work(summaries).items():
         measured = [summary for summary in members if speed(summary) is not None]
+        measured.sort(key=lambda one: one.imported is not None)
         fitting = [summary for summary in measured if matches(summary.cell, pattern or DEFAULT_BASELINE)]
         choice = fitting or ([] if pattern else measured)
         if choice:
@@ -144,7 +145,7 @@ def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
         for summary in (one for one in summaries if one.cell.device == device):
             twin = cpu_twin(summary, by_cell)
             gain = against(summary, twin)
-            if gain is not None:
+            if gain is not None and not _imported(summary, twin):
                 ratios.append(gain.estimate)
             else:
                 excluded.append(f"{summary.cell.label}: {_no_pair(summary, twin)}")
@@ -154,7 +155,13 @@ def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
     return found
 
 
+def _imported(*sides: CellSummary | None) -> bool:
+    return any(side is not None and side.imported is not None for side in sides)
+
+
 def _no_pair(summary: CellSummary, twin: CellSummary | None) -> str:
+    if _imported(summary, twin):
+        return "imported, not verified"
     if speed(summary) is None:
         return outcome_word(summary.outcome)
     return "no such cell on the CPU" if twin is None else f"{outcome_word(twin.outcome)} on the CPU"
@@ -164,9 +171,11 @@ def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
     """The fastest of cells with speed, and whether it is alone.
 
     Alone: its interval lies above all others. Otherwise everyone whose interval reaches the fastest's, fastest first.
-    Fewer than two cells with an interval have no leader: there is nothing to win.
+    Fewer than two cells with an interval have no leader: there is nothing to win. Imported cells do not compete: their
+    outputs were not verified.
     """
-    rated = [(one, found) for one in members if (found := speed(one)) is not None and found.low is not None]
+    competing = [one for one in members if one.imported is None]
+    rated = [(one, found) for one in competing if (found := speed(one)) is not None and found.low is not None]
     if len(rated) < 2:
         return [], False
     rated.sort(key=lambda pair: -pair[1].estimate)
@@ -197,6 +206,13 @@ def without_wrong(comparisons: Sequence[Comparison], summaries: Sequence[CellSum
 def count(number: int, noun: str) -> str:
     """``1 cell``, ``2 cells``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def origin(summary: CellSummary) -> str:
+    """The command that measures the cell, or where it was imported from."""
+    if summary.imported is None:
+        return command_for(summary.cell)
+    return f"imported from a file of {summary.imported}, not verified"
 
 
 def command_for(cell: Cell) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.cell import UNKNOWN
 from bench.report import numbers
 from bench.report.facts import (
     Acceleration,
@@ -83,6 +84,11 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return f"One cell was measured, {where(rated[0].cell)}, so there is nothing to compare it with."
     found = answers(summaries, baseline)
     decided = [answer for answer in found if answer.fastest]
+    if not decided and any(one.imported for one in rated):
+        return (
+            "No winner can be named: imported cells were not verified, and no work has two others with an interval "
+            "(2 or more processes a cell)."
+        )
     if not decided:
         return "No winner can be named: no work has two cells with an interval (2 or more processes a cell)."
     if len(found) == 1:
@@ -113,6 +119,8 @@ def no_acceleration(summaries: Sequence[CellSummary]) -> str:
         return ""
     if not devices:
         return "No accelerator in these runs: all cells ran on the CPU."
+    if devices == [UNKNOWN]:
+        return "No accelerator figure: an imported file does not say on which device it was measured."
     return f"No accelerator figure: no cell was measured both on {' or '.join(devices)} and on the CPU."
 
 
@@ -120,7 +128,9 @@ def counts_sentence(summaries: Sequence[CellSummary]) -> str:
     """``62 cells: 58 measured, 1 wrong, 3 unsupported.``"""
     counts = outcome_counts(summaries)
     told = ", ".join(f"{number} {outcome_word(outcome)}" for outcome, number in counts.items())
-    return f"{count(len(summaries), 'cell')}: {told}." if told else "No cells."
+    imported = sum(one.imported is not None for one in summaries)
+    warning = f" {count(imported, 'cell')} imported from other tools: not verified." if imported else ""
+    return f"{count(len(summaries), 'cell')}: {told}.{warning}" if told else "No cells."
 
 
 def _names(fastest: Sequence[CellSummary], alone: bool) -> str:

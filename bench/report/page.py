@@ -12,8 +12,8 @@ from markupsafe import Markup
 from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages
 from bench.report.facts import (
     accelerations,
-    command_for,
     count,
+    origin,
     outcome_counts,
     outcome_word,
     speed,
@@ -103,7 +103,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "machine": machines.machine_of(summaries),
         "timed": TIMED,
         "not_timed": NOT_TIMED,
-        "commands": [(one.cell.label, command_for(one.cell)) for one in summaries],
+        "commands": [(one.cell.label, origin(one)) for one in summaries],
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
         "skipped_cut": max(0, len(meta.skipped_lines) - MAX_SKIPPED),
         "svg": Markup,

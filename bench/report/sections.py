@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cell import Cell
+from bench.labels import IMPORTED, NOT_VERIFIED, STABLE
 from bench.report import numbers
 from bench.report.facts import (
     DEFAULT_BASELINE,
@@ -184,8 +185,10 @@ def tint(gain: Interval | None) -> str:
 
 def noise_text(one: CellSummary) -> str:
     """``1 of 5 noisy``: processes by label other than ``stable``; "" on a quiet machine."""
-    unquiet = [(label, number) for label, number in sorted(one.labels.items()) if label != "stable"]
-    return ", ".join(f"{number} of {one.attempted} {label}" for label, number in unquiet)
+    told = (STABLE, NOT_VERIFIED, f"{IMPORTED}{one.imported}")
+    unquiet = [(label, number) for label, number in sorted(one.labels.items()) if label not in told]
+    origin = [f"imported from {one.imported}, not verified"] if one.imported else []
+    return ", ".join([*origin, *(f"{number} of {one.attempted} {label}" for label, number in unquiet)])
 
 
 def shorten(text: str, width: int = SHORT_REASON) -> str:
@@ -234,10 +237,11 @@ def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow],
     """Per work, the cells that were compared with a reference, and (precision, limit, why) of each tolerance."""
     found = []
     for work, members in by_work(summaries).items():
-        compared = [one for one in members if one.limit is not None]
+        compared = [one for one in members if one.limit is not None or one.imported is not None]
         reasons = dict.fromkeys(
             (one.cell.precision, numbers.error(one.limit), one.tolerance_reason or "no reason recorded")
             for one in compared
+            if one.limit is not None
         )
         if compared:
             found.append((work_label(work), [_parity_row(one) for one in compared], list(reasons)))
@@ -245,6 +249,10 @@ def parity(summaries: Sequence[CellSummary]) -> list[tuple[str, list[ParityRow],
 
 
 def _parity_row(one: CellSummary) -> ParityRow:
+    if one.imported is not None:
+        return ParityRow(
+            where(one.cell), "not verified", "–", "–", 0, f"not verified: {one.imported}", "none", "unknown"
+        )
     assert one.limit is not None
     usable = one.error is not None and math.isfinite(one.error) and one.limit > 0
     share = one.error / one.limit if usable and one.error is not None else None

@@ -1,0 +1,64 @@
+"""The rows of CSV and Parquet: every cell, failed ones too. Times in seconds, rates in items/s, memory in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from bench.record import Record
+from bench.report.stages import further_rates
+from bench.summary import CellSummary, summarise
+
+if TYPE_CHECKING:
+    import pandas
+
+WHOLE = {"batch", "processes", "attempted", "peak_rss_bytes", "device_memory_bytes"}
+FRACTIONS = {"items_per_s", "items_per_s_low", "items_per_s_high", "error", "limit", "joules_per_item"}
+
+
+def frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """One row per cell; an unknown figure is missing, whatever its column holds otherwise."""
+    import pandas
+
+    made = pandas.DataFrame([_row(summary) for summary in summarise(records)])
+    return made.astype({name: _dtype(name) for name in made.columns})
+
+
+def _dtype(column: str) -> str:
+    """A column has the same type in every file, also where no cell of the file has the figure."""
+    if column in WHOLE or column.endswith("_calls"):
+        return "Int64"
+    return "Float64" if column in FRACTIONS or column.endswith("_s") else "string"
+
+
+def _row(summary: CellSummary) -> dict[str, Any]:
+    rate, latency = summary.throughput, summary.latency_s or (None, None, None)
+    return {
+        "cell_id": summary.cell.id,
+        **summary.cell.words(),
+        "outcome": summary.outcome,
+        "reason": summary.reason,
+        "item": summary.item,
+        "items_per_s": rate.estimate if rate else None,
+        "items_per_s_low": rate.low if rate else None,
+        "items_per_s_high": rate.high if rate else None,
+        "latency_p50_s": latency[0],
+        "latency_p90_s": latency[1],
+        "latency_p99_s": latency[2],
+        "processes": summary.processes,
+        "attempted": summary.attempted,
+        "error": summary.error,
+        "limit": summary.limit,
+        "effective_precision": summary.effective_precision,
+        "peak_rss_bytes": summary.peak_rss_bytes,
+        "device_memory_bytes": summary.device_memory.peak_bytes if summary.device_memory else None,
+        "device_memory_kind": summary.device_memory.kind if summary.device_memory else None,
+        "joules_per_item": sum(summary.item_joules.values()) if summary.item_joules else None,
+        "layout": summary.layout,
+        "answer": summary.answer,
+        "labels": " ".join(summary.labels),
+        # One column per further unit and per stage that any cell of the file has.
+        **{f"{unit.replace(' ', '_')}_per_s": rate.estimate for unit, rate in further_rates(summary)},
+        **{f"stage_{name}_s": part.seconds for name, part in summary.parts.items()},
+        **{f"stage_{name}_calls": part.calls for name, part in summary.parts.items()},
+    }
