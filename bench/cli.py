@@ -421,6 +421,51 @@ def _night_code(alarms: Sequence[object], outcomes: AbstractSet[str]) -> int:
 
 
 @app.command()
+def bisect(
+    work: Annotated[str, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE; with the options it must be one cell")],
+    package: Annotated[str, typer.Option(help="the distribution whose releases are tried, for instance jax")],
+    good: Annotated[str, typer.Option(help="a release that was fast")],
+    bad: Annotated[str, typer.Option(help="a later release that is slow")],
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = ["cpu"],  # noqa: B006
+    precision: Precision = ["fp32"],  # noqa: B006
+    phase: Phase = ["inference"],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    free: Annotated[Words, several("distributions whose versions may move with it, such as jaxlib")] = [],  # noqa: B006
+    with_: Annotated[Words, typer.Option("--with", help="a further requirement; may be repeated")] = [],  # noqa: B006
+    find_links: Annotated[Words, typer.Option(help="a folder or page of wheels; may be repeated")] = [],  # noqa: B006
+    index_url: Annotated[str | None, typer.Option(help="another index; default: uv's own settings")] = None,
+    pre: Annotated[bool, typer.Option("--pre", help="pre-releases and nightly builds, too")] = False,
+    blocks: Annotated[int, typer.Option(help="most blocks of a duet; looks are at 8, 16 and 32")] = 32,
+    bursts: BurstCount = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    scratch_folder: Annotated[Path, typer.Option("--scratch", help="where environments are kept")] = Path(
+        ".twinbench/bisect"
+    ),
+    results: Results = RESULTS,
+) -> None:
+    """Find the first release of a package that made a cell slower, one duet a step."""
+    from bench import bisect as bisection
+    from bench import scratch
+
+    uv = scratch.find_uv(find_links, index_url, pre)
+    selection = options.selection([work], phase, variant, environment, device, precision, mode, batch)
+    setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
+    ends = (good, bad)
+    moving = options.split(free)
+    found = bisection.bisect(setup, package, ends, uv, moving, with_, blocks, results, scratch_folder, console)
+    console.print(found.table())
+    console.print(found.sentence(), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"records: {found.folder}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if found.first_bad else 0)
+
+
+@app.command()
 def history(
     cell: Annotated[str, typer.Argument(help='a cell\'s id, or words of its label ("mlp torch"); default: all')] = "",
     figure: Annotated[Path | None, typer.Option(help="draw into this file (.png, .svg, .pdf)")] = None,
