@@ -31,6 +31,7 @@ import contextlib  # noqa: E402
 import fcntl  # noqa: E402
 import hashlib  # noqa: E402
 import importlib.util  # noqa: E402
+import itertools  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
 import re  # noqa: E402
@@ -258,7 +259,7 @@ def installed(python: Path) -> list[str]:
 def given_pythons(arguments: Sequence[str]) -> set[str]:
     """The environments whose interpreters stand among ``arguments`` already."""
     words = [word.removeprefix("--python=") for word in arguments if word.startswith("--python=")]
-    words += [word for flag, word in zip(arguments, arguments[1:], strict=False) if flag == "--python"]
+    words += [word for flag, word in itertools.pairwise(arguments) if flag == "--python"]
     return {word.partition("=")[0] for word in words}
 
 

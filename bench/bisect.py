@@ -131,7 +131,7 @@ def bisect(
         raise UsageError(f"--blocks must be at least {FEWEST_BLOCKS}, got {blocks}")
     if len(setup.pythons) != 1:
         raise UsageError(f"bisect takes one environment, got {', '.join(setup.pythons)}: name it with --environment")
-    ((name, python),) = setup.pythons.items()
+    (python,) = setup.pythons.values()
     versions = scratch.releases(uv, package, *ends, python)
     if len(versions) < 2:
         raise UsageError(f"{package} has one release from {ends[0]} to {ends[1]}: there is nothing to halve")
@@ -231,9 +231,10 @@ class _Duets:
         Raises:
             NotMade: uv's reason.
         """
-        self._view.note(f"making the environment of {self._package} {version}")
         (base,) = self._setup.pythons.values()
         wanted = [*self._requirements, f"{self._package}=={version}"]
+        if not scratch.is_made(self._uv, self._folder, wanted, base):
+            self._view.note(f"making the environment of {self._package} {version}")
         return str(scratch.interpreter(self._uv, self._folder, wanted, base))
 
     def _duet(self, version: str, pythons: Mapping[str, str], decider: Callable[[Floats], Verdict]) -> Step:

@@ -34,7 +34,7 @@ AUTOCORRELATION = 0.6
 #: Standard deviation between nights that is assumed beyond the scatter of the blocks, until enough nights have said
 #: better: that of the recorded duets' means of 16 blocks on CPU time (0.0097). It weighs as much as so many nights.
 BETWEEN_NIGHTS_SD = 0.005
-PRIOR_NIGHTS = 4.0
+PRIOR_NIGHTS = 8.0
 #: Residuals beyond so many robust standard deviations are spikes, and count as this much.
 SPIKE = 3.0
 #: Variance of a median over that of a mean, for normal noise.

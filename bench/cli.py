@@ -405,8 +405,9 @@ def nightly(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _warn(tonight.problems)
     written = tidings.write(tonight)
-    material = reporting.gather([tonight.folder], "", MARGIN, f"twinbench nightly: {tonight.folder.name}")
-    written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+    if next(store.read(tonight.folder, []), None) is not None:  # else no newest side opened, and the summary says why
+        material = reporting.gather([tonight.folder], "", MARGIN, f"twinbench nightly: {tonight.folder.name}")
+        written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     raise typer.Exit(_night_code(tonight.alarms, {one.point.outcome for one in tonight.findings}))

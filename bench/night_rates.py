@@ -77,7 +77,7 @@ class Finding:
 
 
 def white(sd: float = NIGHT_SD, within_sd: float = WITHIN_SD) -> Nights:
-    """Independent nights. All of ``sd`` lasts the whole night, so that measuring again says the same: the worst case."""
+    """Independent nights. All of ``sd`` lasts the whole night: measuring again says the same, the worst case."""
 
     def make(random: np.random.RandomState, count: int) -> Measure:
         levels = random.normal(0, sd, count)

@@ -129,7 +129,9 @@ def judged(history: Sequence[Point], tonight: Sequence[Point]) -> list[Finding]:
         last = len(series.points) - 1
         new = next((one for one in found if one.found_at == last), None)
         earlier = tuple(one for one in found if one.found_at != last)
-        findings.append(Finding(point, series, expected, new, point.confirmed and new is None, earlier))
+        findings.append(
+            Finding(point, series, expected, new, point.confirmed and expected is not None and new is None, earlier)
+        )
     return findings
 
 

@@ -23,6 +23,8 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 #: An index with more releases between two versions is asked for no more.
 MOST_RELEASES = 500
 LIMIT_S = 1800.0
+#: In the folder of an environment that was finished.
+COMPLETE = "complete"
 
 
 class NotMade(TwinbenchError):
@@ -146,14 +148,24 @@ def interpreter(uv: Uv, folder: Path, requirements: Sequence[str], base: str) ->
     Raises:
         NotMade: uv's reason.
     """
-    wanted = "\n".join([base, *uv.sources, *sorted(requirements)])
-    place = folder / hashlib.sha256(wanted.encode()).hexdigest()[:16]
-    python, mark = place / "bin" / "python", place / "complete"
-    if mark.exists() and python.exists():
+    place = _place(uv, folder, requirements, base)
+    python = place / "bin" / "python"
+    if is_made(uv, folder, requirements, base):
         return python
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     uv.run("venv", "--quiet", "--python", base, str(place))
     uv.run("pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *uv.sources, *requirements)
-    mark.write_text(wanted, encoding="utf-8")
+    (place / COMPLETE).touch()  # last, so that an interrupted installation is done again
     return python
+
+
+def is_made(uv: Uv, folder: Path, requirements: Sequence[str], base: str) -> bool:
+    """Whether ``interpreter`` has nothing to do."""
+    place = _place(uv, folder, requirements, base)
+    return (place / COMPLETE).exists() and (place / "bin" / "python").exists()
+
+
+def _place(uv: Uv, folder: Path, requirements: Sequence[str], base: str) -> Path:
+    wanted = "\n".join([base, *uv.sources, *sorted(requirements)])
+    return folder.resolve() / hashlib.sha256(wanted.encode()).hexdigest()[:16]
