@@ -28,7 +28,7 @@ def prints(newest: str = "2.14.0", pinned: str = "2.13.0", **facts: Any) -> tupl
 
 
 def night(
-    index: int, log_ratio: float = 0.0, sides: tuple[Fingerprint, Fingerprint] | None = None, **facts: Any
+    index: int, log_ratio: float | None = 0.0, sides: tuple[Fingerprint, Fingerprint] | None = None, **facts: Any
 ) -> Point:
     """The point of one night of one cell."""
     made = Point(
