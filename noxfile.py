@@ -222,7 +222,7 @@ def batches(text: str) -> list[list[str]]:
 
 
 def distribution(requirement: str) -> str:
-    """``mlx`` of ``mlx[cpu]>=0.32,<1; sys_platform == 'linux'``."""
+    """``name`` of ``name[extra]>=0.32,<1; sys_platform == 'linux'``."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 

@@ -95,6 +95,10 @@ class Prediction:
         low, high = self.interval(level)
         return not low <= value <= high
 
+    def confirmed(self, first: float, second: float) -> bool:
+        """Whether two measurements of one night lie outside, on the same side: two spikes seldom agree."""
+        return self.outside(first) and self.outside(second) and (first > self.centre) == (second > self.centre)
+
 
 def predict(
     values: Sequence[float] | Floats, errors: Sequence[float] | Floats, starts: Sequence[int] = ()

@@ -209,8 +209,9 @@ def watch(
         confirmed = False
         if expected is not None and expected.outside(value + shift(night)):
             doubted += 1
+            first = value
             value, error = measure(night)
-            confirmed = expected.outside(value + shift(night))
+            confirmed = expected.confirmed(first + shift(night), value + shift(night))
         values.append(value + shift(night))
         errors.append(error)
         change = judge(values, errors, starts_of(found), confirmed, changed(night))

@@ -240,7 +240,11 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
     second = point_of(pair, records, run)
     if second.outcome != "measured":
         return structs.replace(first, reason=f"the second measurement ended otherwise: {second.reason}")
-    return structs.replace(second, first=first.log_ratio, confirmed=_strange(second, expected))
+    assert expected is not None
+    assert first.log_ratio is not None
+    assert second.log_ratio is not None
+    confirmed = expected.confirmed(first.log_ratio, second.log_ratio)
+    return structs.replace(second, first=first.log_ratio, confirmed=confirmed)
 
 
 def _duets(

@@ -20,7 +20,6 @@ def main(series: int = 400) -> None:
         "autocorrelated 0.6, 1 %": night_rates.autocorrelated(),
         "spiky, 1 %": night_rates.spiky(),
         "spiky, a spike lasts all night": night_rates.spiky(lasting=True),
-        "white, 2 %": night_rates.white(0.02, 0.0194),
         "autocorrelated 0.6, 2 %": night_rates.autocorrelated(0.02, 0.0194),
         "autocorrelated 0.6, 2 %, blocks say 0.9 %": night_rates.autocorrelated(0.02),
         "recorded, CPU time": night_rates.recorded(cpu),

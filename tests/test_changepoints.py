@@ -89,6 +89,9 @@ def test_three_nights_are_enough_for_tonight_and_two_are_not() -> None:
     assert expected is not None
     assert expected.outside(-0.05)
     assert not expected.outside(0.02)
+    assert expected.confirmed(-0.06, -0.05)
+    assert not expected.confirmed(-0.06, 0.05)
+    assert not expected.confirmed(-0.06, -0.01)
     assert judge([0.0, 0.001, -0.001, -0.2], [ERROR] * 4, confirmed=True, changed=True) is not None
     assert judge([0.0, 0.001, -0.2], [ERROR] * 3, confirmed=True, changed=True) is None
 
@@ -132,12 +135,12 @@ def test_what_is_no_night_is_refused() -> None:
 
 # --- rates: the long ones are in benchmarks/nightly_rates.py ---------------------------------------------------------
 
-SERIES = 25
+SERIES = 12
 
 
 @pytest.mark.parametrize("kind", ["white", "spiky", "autocorrelated"])
 def test_nights_without_a_change_do_not_alarm(kind: str) -> None:
-    """Of 25 seeded series of 100 nights none may; 400 of each are in docs/nightly.md."""
+    """Of 12 seeded series of 100 nights none may; 400 of each are in docs/nightly.md."""
     assert night_rates.alarms_per_100_nights(getattr(night_rates, kind)(), SERIES).alarmed == 0
 
 
