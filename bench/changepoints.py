@@ -43,7 +43,9 @@ MEDIAN_VARIANCE = math.pi / 2
 SUSPECT_LEVEL = 0.05
 #: Two-sided levels of one test of one night, chosen by simulation so that 100 nights of noise keep below 2 % together.
 TONIGHT_LEVEL = 1e-4
-SHIFT_LEVEL = 1e-3
+SHIFT_LEVEL = 2e-3
+#: A shift is also so many standard errors: a long history has many splits to try, and Student's t grows lenient.
+FEWEST_STANDARD_ERRORS = 3.5
 #: PELT's penalty in units of the noise and of log(nights): about what BIC asks of a Laplace likelihood, times the
 #: autocorrelation that it does not know of.
 PENALTY = 3.0
@@ -249,7 +251,8 @@ def _shift(
     noise = _noise([*settled, before, after], prior_sd)
     error = noise.sd * math.sqrt(_variance_of_level(before.size) + _variance_of_level(after.size))
     strength = abs(size) / error
-    return Change(kind, first, size, strength) if strength > t_quantile(1 - SHIFT_LEVEL / 2, noise.df) else None
+    needed = max(FEWEST_STANDARD_ERRORS, t_quantile(1 - SHIFT_LEVEL / 2, noise.df))
+    return Change(kind, first, size, strength) if strength > needed else None
 
 
 def breaks(values: Floats, noise_sd: float) -> list[int]:

@@ -151,7 +151,12 @@ def test_steps_are_found_within_five_nights() -> None:
 
 def test_the_rates_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """The saboteurs: nights taken as independent and judged at 5 % alarm; a deaf rule finds no step."""
-    for name, value in (("SHIFT_LEVEL", 0.05), ("AUTOCORRELATION", 0.0), ("SMALLEST", 0.0)):
+    for name, value in (
+        ("SHIFT_LEVEL", 0.05),
+        ("FEWEST_STANDARD_ERRORS", 0.0),
+        ("AUTOCORRELATION", 0.0),
+        ("SMALLEST", 0.0),
+    ):
         monkeypatch.setattr(changepoints, name, value)
     changepoints._inflation.cache_clear()
     try:
