@@ -29,10 +29,8 @@ from bench.stats import Floats, t_quantile
 FEWEST_NIGHTS = 3
 #: Changes below this are not worth a person's morning; as everywhere, a share (``bench.verdict.MARGIN``).
 SMALLEST = math.log1p(0.03)
-#: Nights resemble the nights before them: a lag-1 autocorrelation of this much is assumed until the nights themselves
-#: say otherwise; it weighs as much as so many nights.
+#: Nights resemble the nights before them: every test allows for a lag-1 autocorrelation of this much.
 AUTOCORRELATION = 0.6
-AUTOCORRELATION_NIGHTS = 20
 #: Standard deviation between nights that is assumed beyond the scatter of the blocks, until enough nights have said
 #: better: that of the recorded duets' means of 16 blocks on CPU time (0.0097). It weighs as much as so many nights.
 BETWEEN_NIGHTS_SD = 0.005
@@ -45,9 +43,9 @@ MEDIAN_VARIANCE = math.pi / 2
 SUSPECT_LEVEL = 0.05
 #: Two-sided levels of one test of one night, chosen by simulation so that 100 nights of noise keep below 2 % together.
 TONIGHT_LEVEL = 1e-4
-SHIFT_LEVEL = 1.5e-3
+SHIFT_LEVEL = 2e-3
 #: A shift is also so many standard errors: a long history has many splits to try, and Student's t grows lenient.
-FEWEST_STANDARD_ERRORS = 3.8
+FEWEST_STANDARD_ERRORS = 3.5
 #: PELT's penalty in units of the noise and of log(nights): about what BIC asks of a Laplace likelihood, times the
 #: autocorrelation that it does not know of.
 PENALTY = 3.0
@@ -61,11 +59,10 @@ WINDOW = 60
 
 @dataclass(frozen=True)
 class Noise:
-    """Of nights around their level (log-ratios): standard deviation, its degrees of freedom, lag-1 autocorrelation."""
+    """Standard deviation of a night's log-ratio around its level, and what it rests on, in degrees of freedom."""
 
     sd: float
     df: float
-    lag_1: float
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ def predict(
     if regime.size < FEWEST_NIGHTS:
         return None
     noise = _noise(_levels(nights, starts), _prior_sd(errors))
-    spread = noise.sd * math.sqrt(1 + _variance_of_level(regime.size, noise.lag_1))
+    spread = noise.sd * math.sqrt(1 + _variance_of_level(regime.size))
     return Prediction(float(np.median(regime)), spread, noise.df)
 
 
@@ -252,8 +249,7 @@ def _shift(
     if beyond < max(FEWEST_NIGHTS, SHARE_BEYOND * after.size):
         return None
     noise = _noise([*settled, before, after], prior_sd)
-    levels = (_variance_of_level(nights.size, noise.lag_1) for nights in (before, after))
-    error = noise.sd * math.sqrt(sum(levels))
+    error = noise.sd * math.sqrt(_variance_of_level(before.size) + _variance_of_level(after.size))
     strength = abs(size) / error
     needed = max(FEWEST_STANDARD_ERRORS, t_quantile(1 - SHIFT_LEVEL / 2, noise.df))
     return Change(kind, first, size, strength) if strength > needed else None
@@ -291,38 +287,23 @@ def _noise(levels: Sequence[Floats], prior_sd: float) -> Noise:
     Residuals count up to three robust standard deviations (spikes do not widen the noise), and what fitted levels take
     away from the scatter of autocorrelated nights is given back.
     """
-    residuals = [level - np.median(level) for level in levels]
-    size = sum(level.size for level in levels)
-    limit = SPIKE * 1.4826 * float(np.median(np.abs(np.concatenate(residuals)))) if residuals else 0.0
-    clipped = [np.clip(one, -limit, limit) for one in residuals]
-    own = float(sum((one**2).sum() for one in clipped))
-    lag_1 = _lag_1(clipped, own)
-    weight = max(0.0, size - sum(_inflation(level.size, lag_1) for level in levels))
+    residuals = np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
+    taken = sum(_inflation(level.size) for level in levels)
+    weight = max(0.0, residuals.size - taken)
     if weight == 0:
-        return Noise(prior_sd, PRIOR_NIGHTS, AUTOCORRELATION)
+        return Noise(prior_sd, PRIOR_NIGHTS)
+    limit = SPIKE * 1.4826 * float(np.median(np.abs(residuals)))
+    own = float((np.minimum(np.abs(residuals), limit) ** 2).sum())
     df = PRIOR_NIGHTS + weight
-    return Noise(math.sqrt((PRIOR_NIGHTS * prior_sd**2 + own) / df), df, lag_1)
+    return Noise(math.sqrt((PRIOR_NIGHTS * prior_sd**2 + own) / df), df)
 
 
-def _lag_1(residuals: Sequence[Floats], squares: float) -> float:
-    """The lag-1 autocorrelation, rounded to 0.01: the nights' own, weighed with what is assumed of all nights.
-
-    A level that was fitted to its nights takes about 2 / nights away (Marriott and Pope 1954), which is given back.
-    """
-    pairs = sum(max(0, one.size - 1) for one in residuals)
-    if pairs == 0 or squares == 0:
-        return AUTOCORRELATION
-    own = float(sum((one[1:] * one[:-1]).sum() for one in residuals)) / squares + 2 * len(residuals) / pairs
-    mixed = (AUTOCORRELATION_NIGHTS * AUTOCORRELATION + pairs * own) / (AUTOCORRELATION_NIGHTS + pairs)
-    return round(min(max(mixed, 0.0), 0.9), 2)
-
-
-@lru_cache(maxsize=8192)
-def _inflation(nights: int, lag_1: float) -> float:
+@lru_cache(maxsize=1024)
+def _inflation(nights: int) -> float:
     """Variance of the mean of that many autocorrelated nights, over that of independent ones."""
-    return 1 + 2 * sum((1 - lag / nights) * lag_1**lag for lag in range(1, nights))
+    return 1 + 2 * sum((1 - lag / nights) * AUTOCORRELATION**lag for lag in range(1, nights))
 
 
-def _variance_of_level(nights: int, lag_1: float) -> float:
+def _variance_of_level(nights: int) -> float:
     """Variance of the median of that many autocorrelated nights, for nights of variance 1."""
-    return MEDIAN_VARIANCE * _inflation(nights, lag_1) / nights
+    return MEDIAN_VARIANCE * _inflation(nights) / nights
