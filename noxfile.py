@@ -253,7 +253,9 @@ def installed(python: Path) -> list[str]:
     """What ``python`` holds, as exact pins."""
     code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    return [line.lower() for line in done.stdout.splitlines()]
+    # Metadata spells names in its own way: tensorflow_cpu.
+    pairs = (line.lower().split("==") for line in done.stdout.splitlines())
+    return [f"{name.replace('_', '-')}=={version}" for name, version in pairs]
 
 
 def given_pythons(arguments: Sequence[str]) -> set[str]:

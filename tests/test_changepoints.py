@@ -160,7 +160,7 @@ def test_the_rates_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(changepoints, name, value)
     changepoints._inflation.cache_clear()
     try:
-        careless = night_rates.alarms_per_100_nights(night_rates.autocorrelated(), 5)
+        careless = night_rates.alarms_per_100_nights(night_rates.autocorrelated(), 4, count=40)
     finally:
         changepoints._inflation.cache_clear()
     assert careless.share > 0.5
