@@ -253,7 +253,7 @@ def installed(python: Path) -> list[str]:
     """What ``python`` holds, as exact pins."""
     code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    # Metadata spells names in its own way: tensorflow_cpu.
+    # Metadata may spell a name with an underscore, where an index has a hyphen.
     pairs = (line.lower().split("==") for line in done.stdout.splitlines())
     return [f"{name.replace('_', '-')}=={version}" for name, version in pairs]
 
