@@ -31,8 +31,10 @@ import contextlib  # noqa: E402
 import fcntl  # noqa: E402
 import hashlib  # noqa: E402
 import importlib.util  # noqa: E402
+import itertools  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
+import re  # noqa: E402
 import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import tomllib  # noqa: E402
@@ -51,6 +53,7 @@ OPTIONAL: Mapping[str, Mapping[str, Any]] = PYPROJECT["tool"]["twinbench"]["opti
 OLDER: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["older"])
 #: Those of ENVIRONMENTS that are worth measuring on a Mac only; the tests have them everywhere.
 ON_A_MAC: tuple[str, ...] = tuple(PYPROJECT["tool"]["twinbench"]["on-a-mac"])
+NIGHTLY: Mapping[str, list[str]] = PYPROJECT["tool"]["twinbench"]["nightly"]
 PEERS: Mapping[str, str] = PYPROJECT["tool"]["twinbench"]["peers"]
 EXTRAS: Mapping[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
@@ -218,6 +221,73 @@ def batches(text: str) -> list[list[str]]:
     return found
 
 
+def distribution(requirement: str) -> str:
+    """``name`` of ``name[extra]>=0.32,<1; sys_platform == 'linux'``."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+
+
+def newest_requirements(name: str) -> list[str]:
+    """Environment ``name`` with ranges in place of the pins that ``[tool.twinbench.nightly]`` frees."""
+    ranges = NIGHTLY[name]
+    free = {distribution(one) for one in ranges}
+    return [pin for pin in (*EXTRAS[name], *EXTRAS["media"]) if distribution(pin) not in free] + ranges
+
+
+def resolved(requirements: Sequence[str], uv: str | None, base: str) -> list[str]:
+    """The newest releases that fit, as exact pins of everything, dependencies included.
+
+    Raises:
+        SetupError: nothing fits, no index answers, or there is no uv.
+    """
+    if uv is None:
+        raise SetupError("the newest releases are found by uv, which is not here: pip install uv")
+    command = [uv, "pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--upgrade", "--python", base]
+    environment = {**os.environ, **bridged(os.environ)}
+    done = subprocess.run(command, input="\n".join(requirements), capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SetupError(" ".join(done.stderr.split())[-400:])
+    return [line for line in done.stdout.splitlines() if "==" in line]
+
+
+def installed(python: Path) -> list[str]:
+    """What ``python`` holds, as exact pins."""
+    code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+    # Metadata may spell a name with an underscore, where an index has a hyphen.
+    pairs = (line.lower().split("==") for line in done.stdout.splitlines())
+    return [f"{name.replace('_', '-')}=={version}" for name, version in pairs]
+
+
+def given_pythons(arguments: Sequence[str]) -> set[str]:
+    """The environments whose interpreters stand among ``arguments`` already."""
+    words = [word.removeprefix("--python=") for word in arguments if word.startswith("--python=")]
+    words += [word for flag, word in itertools.pairwise(arguments) if flag == "--python"]
+    return {word.partition("=")[0] for word in words}
+
+
+def newest(name: str, uv: str | None, pinned: Sequence[str], base: str) -> list[str]:
+    """What the newest side of environment ``name`` holds.
+
+    Raises:
+        SetupError: why it is not made: no ranges, nothing newer, no resolution, or gigabytes that the pinned one lacks.
+    """
+    if name not in NIGHTLY:
+        raise SetupError(f"{name} has no line in [tool.twinbench.nightly]")
+    pins = resolved(newest_requirements(name), uv, base)
+    heavy = tuple(NIGHTLY["without"])
+    if not any(pin.startswith(heavy) for pin in pinned):
+        brought = [pin for pin in pins if pin.startswith(heavy)]
+        if brought:
+            raise SetupError(
+                f"the newest release brings {len(brought)} packages of CUDA ({brought[0]}, ...), the pinned one none; "
+                "give a folder of CPU wheels with PIP_FIND_LINKS, or change `without` in pyproject.toml"
+            )
+    frameworks = {distribution(one) for one in NIGHTLY[name]}
+    if {pin for pin in pins if distribution(pin) in frameworks} <= set(pinned):
+        raise SetupError("the pinned release is the newest allowed one")
+    return pins
+
+
 def bootstrap(arguments: Sequence[str]) -> None:
     """Go on under a nox of our own; does not return."""
     try:
@@ -273,6 +343,22 @@ def peer_interpreters(session: nox.Session) -> dict[str, Path]:
         except SetupError as error:
             session.warn(str(error))
     return found
+
+
+def newest_interpreters(session: nox.Session, pinned: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
+    """The interpreter of each newest side, made anew when a release came; and why some have none."""
+    has_uv, uv, _ = nox.virtualenv.find_uv()
+    found, notes = {}, []
+    for name, python in pinned.items():
+        try:
+            base = base_python(name)
+            pins = newest(name, uv if has_uv else None, installed(python), base)
+            folder = NOX_DIR / "environments" / f"{name}@newest"
+            found[f"{name}@newest"] = environment(folder, pins, uv if has_uv else None, base=base)
+        except SetupError as error:
+            notes.append(f"{name}: measured against itself: {error}")
+            session.warn(notes[-1])
+    return found, notes
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -338,6 +424,22 @@ def report(session: nox.Session) -> None:
     """Write the report of runs that are there already; arguments after -- go to `twinbench report`."""
     install(session)
     session.run("twinbench", "report", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The pinned releases beside the newest allowed ones; arguments after -- go to `twinbench nightly` (--quick)."""
+    install(session)
+    pinned = interpreters(session, default_environments(), lenient=True)
+    if not pinned:
+        session.error("no environment could be made")
+    given = given_pythons(session.posargs)
+    wanted = {name: path for name, path in pinned.items() if f"{name}@newest" not in given}
+    newer, notes = newest_interpreters(session, wanted)
+    pythons = {name: path for name, path in {**pinned, **newer}.items() if name not in given}
+    options = [f"--python={name}={path}" for name, path in pythons.items()]
+    options += [f"--note={note}" for note in notes]
+    session.run("twinbench", "nightly", *options, *session.posargs)
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """The command line: each command reads as its steps. Words and figures come from elsewhere; here they are put together.
 
-Exit codes: 0 all is well; 1 a comparison came out slower; 2 a word, option or file that cannot be used; 3 nothing was
-measured; 4 some cells are wrong, failed, timed out or implausible.
+Exit codes: 0 all is well; 1 a comparison or a night came out slower; 2 a word, option or file that cannot be used;
+3 nothing was measured; 4 some cells are wrong, failed, timed out or implausible.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -362,6 +363,125 @@ def report(
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if open_:
         typer.launch(str(path.resolve()))
+
+
+@app.command()
+def nightly(
+    works: Works = None,
+    phase: Phase = [],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = [],  # noqa: B006
+    precision: Precision = ["fp32"],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    blocks: Annotated[int | None, typer.Option(help="blocks of each duet; default: 20")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="mlp:digits inference in 6 blocks: a look at it all")] = False,
+    bursts: BurstCount = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    note: Annotated[Words, typer.Option("--note", help="a sentence for the summary; may be repeated")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="the page; default: reports/<run>.html")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Measure pinned against newest (--python NAME@newest=PATH), and judge tonight by the nights before."""
+    from bench import nightly as night
+    from bench import reporting, tidings
+
+    if quick:
+        works, phase = works or [night.QUICK_WORK], phase or ["inference"]
+        blocks, bursts = blocks or night.QUICK_BLOCKS, bursts or night.QUICK_BURSTS
+    selection = options.selection(works, phase, variant, environment, device, precision, mode, batch)
+    asked = replace(
+        selection, environments=(*selection.environments, *night.candidates(selection.environments, python))
+    )
+    setup = options.setup(asked, python, "quick", None, bursts, seed, threads, timeout)
+    setup = replace(setup, selection=selection)
+    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note)
+    console.print(tidings.table(tonight))
+    for line in tidings.lines(tonight):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _warn(tonight.problems)
+    written = tidings.write(tonight)
+    if next(store.read(tonight.folder, []), None) is not None:  # else no newest side opened, and the summary says why
+        material = reporting.gather([tonight.folder], "", MARGIN, f"twinbench nightly: {tonight.folder.name}")
+        written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+    for path in written:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    raise typer.Exit(_night_code(tonight.alarms, {one.point.outcome for one in tonight.findings}))
+
+
+def _night_code(alarms: Sequence[object], outcomes: AbstractSet[str]) -> int:
+    if alarms:
+        return 1
+    if outcomes & FAILURES:
+        return SOME_FAILED
+    return 0 if "measured" in outcomes else NOTHING_MEASURED
+
+
+@app.command()
+def bisect(
+    work: Annotated[str, typer.Argument(help="WORKLOAD or WORKLOAD:SIZE; with the options it must be one cell")],
+    package: Annotated[str, typer.Option(help="the distribution whose releases are tried, for instance jax")],
+    good: Annotated[str, typer.Option(help="a release that was fast")],
+    bad: Annotated[str, typer.Option(help="a later release that is slow")],
+    environment: EnvironmentOption = [],  # noqa: B006
+    device: Device = ["cpu"],  # noqa: B006
+    precision: Precision = ["fp32"],  # noqa: B006
+    phase: Phase = ["inference"],  # noqa: B006
+    variant: Variant = [],  # noqa: B006
+    mode: Mode = [],  # noqa: B006
+    batch: Batch = [],  # noqa: B006
+    python: Python = [],  # noqa: B006
+    free: Annotated[Words, several("distributions whose versions may move with it, such as jaxlib")] = [],  # noqa: B006
+    with_: Annotated[Words, typer.Option("--with", help="a further requirement; may be repeated")] = [],  # noqa: B006
+    find_links: Annotated[Words, typer.Option(help="a folder or page of wheels; may be repeated")] = [],  # noqa: B006
+    index_url: Annotated[str | None, typer.Option(help="another index; default: uv's own settings")] = None,
+    pre: Annotated[bool, typer.Option("--pre", help="pre-releases and nightly builds, too")] = False,
+    blocks: Annotated[int, typer.Option(help="most blocks of a duet; looks are at 8, 16 and 32")] = 32,
+    bursts: BurstCount = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    scratch_folder: Annotated[Path, typer.Option("--scratch", help="where environments are kept")] = Path(
+        ".twinbench/bisect"
+    ),
+    results: Results = RESULTS,
+) -> None:
+    """Find the first release of a package that made a cell slower, one duet a step."""
+    from bench import bisect as bisection
+    from bench import scratch
+
+    uv = scratch.find_uv(find_links, index_url, pre)
+    selection = options.selection([work], phase, variant, environment, device, precision, mode, batch)
+    setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
+    ends = (good, bad)
+    moving = options.split(free)
+    found = bisection.bisect(setup, package, ends, uv, moving, with_, blocks, results, scratch_folder, console)
+    console.print(found.table())
+    console.print(found.sentence(), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"records: {found.folder}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if found.first_bad else 0)
+
+
+@app.command()
+def history(
+    cell: Annotated[str, typer.Argument(help='a cell\'s id, or words of its label ("mlp torch"); default: all')] = "",
+    figure: Annotated[Path | None, typer.Option(help="draw into this file (.png, .svg, .pdf)")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Show a cell's nights, and where its level changed."""
+    from bench import trends
+
+    problems: list[str] = []
+    found = trends.chosen(trends.trends(results, problems), cell, results)
+    for part in trends.tables(found):
+        console.print(part, soft_wrap=not hasattr(part, "columns"))
+    _warn(problems)
+    if figure is not None:
+        console.print(f"figure: {trends.draw(found, figure)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -223,6 +223,18 @@ def _logs(pair: _Pair, clock: str) -> Floats:
     return np.array([_median_log_ratio(a.item_ns[clock], b.item_ns[clock]) for a, b in _usable(pair)])
 
 
+def block_logs(records: Iterable[Record]) -> dict[tuple[Cell, Cell], tuple[str, Floats]]:
+    """Of each pair of cells that shared blocks: the clock that a verdict would rest on, and every block's log-ratio.
+
+    Blocks without both sides are left out; a pair without any has no log-ratio at all.
+    """
+    found = {}
+    for cells, pair in _pairs(records)[0].items():
+        clock = _clock(pair, "auto")
+        found[cells] = (clock, _logs(pair, clock))
+    return found
+
+
 def _losses(pair: _Pair) -> tuple[str, ...]:
     """Blocks without both sides, by reason."""
     lost: dict[str, int] = {}

@@ -11,9 +11,12 @@ from bench import __version__, audits, store
 from bench.cell import Cell
 from bench.compare import compare_duets
 from bench.errors import UsageError
+from bench.points import POINTS
+from bench.points import read as read_points
 from bench.record import Fingerprint, Measured, Record
 from bench.report import ReportMeta, as_markdown, write_report
 from bench.summary import CellSummary, summarise
+from bench.trends import Trend, trends
 from bench.verdict import Comparison, refusal
 
 
@@ -86,6 +89,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         raise UsageError(f"no records in {', '.join(map(str, folders))}")
     comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
     audited = tuple(audits.read(folders, problems))
+    series = _trends(folders, problems)
     names = tuple(folder.resolve().name for folder in folders)
     meta = ReportMeta(
         title=title or f"twinbench: {', '.join(names)}",
@@ -98,8 +102,21 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         baseline=baseline,
         margin=margin,
         audits=audited,
+        trends=series,
     )
     return Material(summaries, comparisons, meta)
+
+
+def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:
+    """The series that the nightly ones of these runs belong to, with all nights beside them."""
+    nights = [folder for folder in folders if (folder / POINTS).exists()]
+    found = [
+        one
+        for parent in dict.fromkeys(folder.resolve().parent for folder in nights)
+        for one in trends(parent, problems)
+    ]
+    cells = {(point.cell, point.run) for folder in nights for point in read_points(folder, [])}
+    return tuple(one for one in found if any((point.cell, point.run) in cells for point in one.series.points))
 
 
 def write_html(material: Material, path: Path) -> Path:

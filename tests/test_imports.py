@@ -17,7 +17,7 @@ from bench import workload
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = frozenset({"torch", "tensorflow", "keras", "jax", "jaxlib", "optax", "mlx"})
-ANALYSIS = frozenset({"pandas", "scipy", "matplotlib", "jinja2", "sklearn"})
+ANALYSIS = frozenset({"pandas", "scipy", "matplotlib", "jinja2", "sklearn", "ruptures"})
 WORKER_MAY = frozenset({"numpy", "bench", "workloads"})
 
 

@@ -241,6 +241,7 @@ def test_linux_facts(tmp_path: Path) -> None:
             "etc/os-release": 'NAME=X\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
             "sys/class/dmi/id/product_name": "m7a.large\n",
             "dev/nvidia0": "",
+            "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\n",
         },
     )
     runner = answering({"nvidia-smi --query-gpu=name --format=csv,noheader": "NVIDIA H100\nNVIDIA H100\n"})
@@ -253,6 +254,7 @@ def test_linux_facts(tmp_path: Path) -> None:
         "simd": ["avx2", "avx512_bf16", "avx512f", "f16c", "sse4_2"],
         "virtualised": True,
         "gpu": "NVIDIA H100, NVIDIA H100",
+        "driver": "550.54.15",
         "displays": None,
     }
 

@@ -75,7 +75,7 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels"}
+    expected = {"bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels", "nightly"}
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)
@@ -460,3 +460,57 @@ def test_one_environment_needs_only_its_interpreter(guarded: pytest.Pytester, mo
     monkeypatch.setenv(f"TWINBENCH_PYTHON_{NAMES[0].upper()}", sys.executable)
     result = guarded.runpytest_inprocess("-p", "no:cacheprovider", "--environment", NAMES[0])
     result.assert_outcomes(passed=1, deselected=2)
+
+
+# --- nightly ---------------------------------------------------------------------------------------------------------
+
+
+def test_newest_frees_what_the_table_names_and_keeps_the_other_pins(noxfile: ModuleType) -> None:
+    """Every line of the table is an environment, and stands in for pins that the environment has."""
+    for name in set(noxfile.NIGHTLY) - {"without"}:
+        pinned = {noxfile.distribution(pin) for pin in noxfile.EXTRAS[name]}
+        freed = {noxfile.distribution(one) for one in noxfile.NIGHTLY[name]}
+        assert freed <= pinned, name
+        wanted = noxfile.newest_requirements(name)
+        assert {noxfile.distribution(one) for one in wanted} >= pinned
+        assert not any(noxfile.distribution(one) in freed and "==" in one.partition(";")[0] for one in wanted)
+
+
+@pytest.mark.parametrize(
+    ("resolved", "pinned", "why"),
+    [
+        (["numpy==2.4.6", "torch==2.13.0"], ["torch==2.13.0"], "the pinned release is the newest allowed one"),
+        (["nvidia-cudnn==9", "torch==2.14.0"], ["torch==2.13.0"], "brings 1 packages of CUDA (nvidia-cudnn==9"),
+    ],
+)
+def test_newest_that_is_not_made_says_why(
+    noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, resolved: list[str], pinned: list[str], why: str
+) -> None:
+    monkeypatch.setattr(noxfile, "resolved", lambda *arguments: resolved)
+    with pytest.raises(noxfile.SetupError) as raised:
+        noxfile.newest("torch", "uv", pinned, sys.executable)
+    assert why in str(raised.value)
+    with pytest.raises(noxfile.SetupError, match="no line in"):
+        noxfile.newest("torch-cuda", "uv", pinned, sys.executable)
+
+
+def test_newest_is_made_when_a_release_came(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's packages are no reason where the pinned side has them, too."""
+    monkeypatch.setattr(noxfile, "resolved", lambda *arguments: ["nvidia-cudnn==9", "torch==2.14.0"])
+    pins = noxfile.newest("torch", "uv", ["nvidia-cudnn==8", "torch==2.13.0"], sys.executable)
+    assert pins == ["nvidia-cudnn==9", "torch==2.14.0"]
+
+
+def test_resolution_without_uv_or_an_answer_is_an_error(noxfile: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(noxfile.SetupError, match="pip install uv"):
+        noxfile.resolved(["torch"], None, sys.executable)
+    failing = tmp_path / "uv"
+    failing.write_text("#!/bin/sh\necho no solution >&2\nexit 1\n")
+    failing.chmod(0o755)
+    with pytest.raises(noxfile.SetupError, match="no solution"):
+        noxfile.resolved(["torch"], str(failing), sys.executable)
+
+
+def test_interpreters_that_are_given_are_not_made(noxfile: ModuleType) -> None:
+    words = ["--quick", "--python", "torch@newest=/a", "--python=jax=/b", "mlp"]
+    assert noxfile.given_pythons(words) == {"torch@newest", "jax"}

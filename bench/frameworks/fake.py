@@ -7,6 +7,7 @@ Environments: ``fake`` behaves; ``fake-hang`` hangs, and so on (``bench.environm
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -75,16 +76,22 @@ class Outputs(Tensor):
         return Tensor(lambda: self.value()[name], self.done, self.dtype)
 
 
+#: What ``packaged`` depends on: a distribution whose ``COST`` multiplies every iteration, so that releases differ.
+TOY = "twinbench-toy"
+
+
 class Fake(Framework):
     """The scripted framework; ``behaviour`` is what follows ``fake-`` in the environment's name."""
 
     name = "fake"
-    distributions = ("numpy",)
+    distributions: tuple[str, ...] = ("numpy",)
     modes = ("eager",)
     mode_reasons = dict.fromkeys(("compiled", "xla"), "fake is scripted: there is nothing to compile")
 
     def __init__(self, environment: str = "fake") -> None:
-        self.behaviour = environment.partition("-")[2] or "good"
+        self.behaviour = environment.partition("@")[0].partition("-")[2] or "good"
+        if self.behaviour == "packaged":
+            self.distributions = ("numpy", TOY)
         self.device = Device(now=time.perf_counter_ns())
         self.rate = RATE["cpu"]
         self.calibrations = 0
@@ -196,6 +203,8 @@ class FakeProgram(Program):
         cost = self.cost_ns
         if behaviour == "slower":
             cost *= 1.10
+        elif behaviour == "packaged":
+            cost *= importlib.import_module("twinbench_toy").COST
         elif behaviour == "impossible":
             cost = 0.0
         elif behaviour == "drifting":

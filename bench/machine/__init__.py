@@ -38,6 +38,7 @@ FACTS = (
     "translated",  # Rosetta: this Python is x86_64 on an arm64 Mac
     "gpu",
     "gpu_cores",
+    "driver",  # version of NVIDIA's kernel module; None on a Mac, where it is part of the system
     "displays",  # how many displays the GPUs drive; 0: none is lit
 )
 #: Keys of ``power``.

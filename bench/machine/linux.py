@@ -32,6 +32,7 @@ def facts(runner: Runner, root: Path = Path("/")) -> dict[str, Any]:
         "simd": sorted(flags & SIMD) if flags else None,
         "virtualised": _virtualised(flags, root) if flags else None,
         "gpu": _gpu(runner, root),
+        "driver": _driver(root),
         "displays": _displays(root),
     }
 
@@ -109,6 +110,13 @@ def _gpu(runner: Runner, root: Path) -> str | None:
         return None
     names = (runner(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]) or "").split("\n")
     return ", ".join(name.strip() for name in names if name.strip()) or None
+
+
+def _driver(root: Path) -> str | None:
+    """NVIDIA's kernel module: the number in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue ..."."""
+    words = (_read(root / "proc/driver/nvidia/version") or "").split()
+    numbers = (word for word in words if word.replace(".", "").isdecimal() and "." in word)
+    return next(numbers, None)
 
 
 def _on_mains(root: Path) -> bool | None:

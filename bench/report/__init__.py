@@ -14,6 +14,7 @@ from bench.audits import Coverage
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
+    from bench.trends import Trend
     from bench.verdict import Comparison
 
 
@@ -34,6 +35,8 @@ class ReportMeta:
     baseline: str = ""
     margin: float = 0.03
     audits: tuple[Coverage, ...] = ()
+    #: The series of the nightly runs that the reported one belongs to.
+    trends: tuple[Trend, ...] = ()
 
 
 def write_report(

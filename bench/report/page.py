@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages
+from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages, trends
 from bench.report.facts import (
     accelerations,
     count,
@@ -86,6 +86,8 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
             if (timed := sections.latency_table(table.label, table.members)) is not None
         ],
         **_scalings(summaries, series),
+        "trends": trends.panels(meta.trends),
+        "trends_cut": _trends_cut(len(meta.trends)),
         "stages_of": _stages(summaries),
         "details": stages.detail_tables(summaries),
         "ways": audit.ways_tables(summaries),
@@ -172,6 +174,14 @@ def _scalings(summaries: Sequence[CellSummary], series: dict[str, int]) -> dict[
     kept = found[: pictures.MAX_WORKS]
     cut = "" if len(kept) == len(found) else f"The first {len(kept)} of {len(found)} scalings are shown."
     return {"scalings": [(one, pictures.scaled(one, series)) for one in kept], "scalings_cut": cut}
+
+
+def _trends_cut(total: int) -> str:
+    if total <= trends.MAX_TRENDS:
+        return ""
+    return (
+        f"{trends.MAX_TRENDS} of {total} series are shown, those with changes first; twinbench history has all of them."
+    )
 
 
 def _works_cut(total: int) -> str:

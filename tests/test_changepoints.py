@@ -1,0 +1,171 @@
+"""Levels of a series: what is a change, what is not, and that each test can say both."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bench import changepoints, night_rates
+from bench.changepoints import Change, breaks, changes, judge, predict
+from bench.stats import Floats
+
+ERROR = 0.009
+
+
+def noise(count: int, sd: float = 0.008, seed: int = 0) -> Floats:
+    """Nights around zero."""
+    drawn: Floats = np.random.RandomState(seed).normal(0, sd, count)
+    return drawn
+
+
+def found_in(values: Floats, **facts: list[bool]) -> list[tuple[int, Change]]:
+    """All changes, with the scatter of blocks that such nights have."""
+    return changes(values, [ERROR] * len(values), **facts)
+
+
+@pytest.mark.parametrize(("slower", "latest"), [(0.10, 3), (0.06, 5)])
+def test_a_step_is_found_placed_and_sized(slower: float, latest: int) -> None:
+    values = noise(30)
+    values[20:] -= math.log1p(slower)
+    ((night, change),) = found_in(values)
+    assert change.kind == "step"
+    assert night - 20 < latest
+    assert abs(change.first - 20) <= 1
+    assert change.size == pytest.approx(-math.log1p(slower), abs=0.015)
+
+
+def test_a_step_is_said_once_and_its_end_is_a_change_too() -> None:
+    values = noise(60)
+    values[20:40] -= 0.1
+    found = found_in(values)
+    assert [change.size < 0 for _, change in found] == [True, False]
+    assert [change.first for _, change in found] == pytest.approx([20, 40], abs=1)
+
+
+def test_small_and_short_is_no_change() -> None:
+    values = noise(60, 0.002)
+    values[30:] -= 0.02  # below 3 %
+    values[10:12] -= 0.2  # two nights are a spike
+    assert found_in(values) == []
+
+
+def test_a_slow_drift_is_found() -> None:
+    """1 % a night for ten nights."""
+    values = noise(40)
+    values -= 0.01 * np.clip(np.arange(40) - 19, 0, 10)
+    found = found_in(values)
+    assert found
+    assert all(change.size < 0 for _, change in found)
+    assert 20 <= found[0][0] <= 30
+
+
+def test_a_drift_too_slow_for_yesterday_is_found_against_the_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.15 % a night: no night differs from the one before; without the anchor nothing would be said for months."""
+    monkeypatch.setattr(changepoints, "_step", lambda *arguments: None)
+    values = noise(80, 0.004) - 0.0015 * np.arange(80)
+    found = found_in(values)
+    assert {change.kind for _, change in found} == {"drift"}
+    assert found[0][1].first == changepoints.ANCHOR_NIGHTS
+    monkeypatch.setattr(changepoints, "_drift", lambda *arguments: None)
+    assert found_in(values) == []
+
+
+def test_tonight_alone_needs_a_second_measurement_and_a_reason() -> None:
+    values, errors = [*noise(10), -0.12], [ERROR] * 11
+    assert judge(values, errors) is None
+    assert judge(values, errors, confirmed=True) is None
+    assert judge(values, errors, changed=True) is None
+    change = judge(values, errors, confirmed=True, changed=True)
+    assert change is not None
+    assert (change.kind, change.first) == ("tonight", 10)
+    assert change.size == pytest.approx(-0.12, abs=0.02)
+
+
+def test_three_nights_are_enough_for_tonight_and_two_are_not() -> None:
+    assert predict([0.0, 0.001], [ERROR] * 2) is None
+    expected = predict([0.0, 0.001, -0.001], [ERROR] * 3)
+    assert expected is not None
+    assert expected.outside(-0.05)
+    assert not expected.outside(0.02)
+    assert expected.confirmed(-0.06, -0.05)
+    assert not expected.confirmed(-0.06, 0.05)
+    assert not expected.confirmed(-0.06, -0.01)
+    assert judge([0.0, 0.001, -0.001, -0.2], [ERROR] * 4, confirmed=True, changed=True) is not None
+    assert judge([0.0, 0.001, -0.2], [ERROR] * 3, confirmed=True, changed=True) is None
+
+
+def test_after_a_change_the_new_level_is_expected() -> None:
+    values = [*noise(10), *(noise(4, seed=1) - 0.2)]
+    expected = predict(values, [ERROR] * 14, starts=[10])
+    assert expected is not None
+    assert expected.centre == pytest.approx(-0.2, abs=0.01)
+
+
+def test_the_noise_is_measured() -> None:
+    """Quiet nights give a narrow prediction, wild ones a wide one, and spikes do not widen it much."""
+    quiet, wild, spiked = noise(60, 0.004), noise(60, 0.04), noise(60, 0.004)
+    spiked[::15] += 0.3
+    widths = [
+        expected.sd for values in (quiet, wild, spiked) if (expected := predict(values, [0.004] * 60)) is not None
+    ]
+    assert widths[1] > 5 * widths[0]
+    assert widths[2] < 2 * widths[0]
+
+
+def test_pelt_proposes_with_the_noise_as_penalty() -> None:
+    values = noise(30, 0.002)
+    values[12:] -= 0.05
+    assert breaks(values, 0.002) == [12]
+    assert breaks(values, 1.0) == []
+    assert breaks(values[:5], 0.002) == []
+
+
+def test_what_is_no_night_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 nights"):
+        judge([], [])
+    with pytest.raises(ValueError, match="2 nights with 1 standard errors"):
+        judge([0.0, 0.1], [0.01])
+    with pytest.raises(ValueError, match="night 1 is nan"):
+        judge([0.0, math.nan], [0.01, 0.01])
+    with pytest.raises(ValueError, match=r"night 0 is 0\.0 with standard error -1\.0"):
+        judge([0.0], [-1.0])
+
+
+# --- rates: the long ones are in benchmarks/nightly_rates.py ---------------------------------------------------------
+
+SERIES = 12
+
+
+@pytest.mark.parametrize("kind", ["white", "spiky", "autocorrelated"])
+def test_nights_without_a_change_do_not_alarm(kind: str) -> None:
+    """Of 12 seeded series of 100 nights none may; 400 of each are in docs/nightly.md."""
+    assert night_rates.alarms_per_100_nights(getattr(night_rates, kind)(), SERIES).alarmed == 0
+
+
+def test_steps_are_found_within_five_nights() -> None:
+    assert night_rates.nights_to_find(night_rates.white(), 0.10, SERIES).within(5) == 1.0
+    assert night_rates.nights_to_find(night_rates.white(), 0.05, SERIES).within(5) >= 0.8
+
+
+def test_the_rates_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saboteurs: nights taken as independent and judged at 5 % alarm; a deaf rule finds no step."""
+    for name, value in (
+        ("SHIFT_LEVEL", 0.05),
+        ("FEWEST_STANDARD_ERRORS", 0.0),
+        ("AUTOCORRELATION", 0.0),
+        ("SMALLEST", 0.0),
+    ):
+        monkeypatch.setattr(changepoints, name, value)
+    changepoints._inflation.cache_clear()
+    try:
+        careless = night_rates.alarms_per_100_nights(night_rates.autocorrelated(), 4, count=40)
+    finally:
+        changepoints._inflation.cache_clear()
+    assert careless.share > 0.5
+    assert careless.per_100_nights > 0.5
+    monkeypatch.setattr(changepoints, "SMALLEST", 10.0)
+    deaf = night_rates.nights_to_find(night_rates.white(), 0.10, 3)
+    assert deaf.within(5) == 0
+    assert deaf.median == math.inf

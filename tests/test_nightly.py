@@ -1,0 +1,247 @@
+"""Nightly runs from the command line to exit code, JSON, Markdown and page; scripted framework, no processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bench import nightly, points, setup, store, tidings
+from bench.changepoints import predict
+from bench.environments import AT, Environment
+from bench.frameworks.fake import TOY
+from bench.nightly import judged
+from bench.process import LocalWorker, Reply, Worker
+from tests.harness import Cli, command_line
+from tests.nights import night, prints
+from tests.samples import CELL
+
+ENVIRONMENT = "fake-packaged"
+QUICK = ("mlp:tiny-test", "--phase", "inference", "--environment", ENVIRONMENT, "--device", "cpu")
+FEW = ("--blocks", "3", "--bursts", "3", "--results", "r", "--python", f"{ENVIRONMENT}@newest={sys.executable}")
+
+
+class Releases:
+    """The releases on the two sides: what an iteration costs in each, and what goes wrong in it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.costs = {"": 1.0, nightly.NEWEST: 1.0}
+        self.versions = {"": "1.0", nightly.NEWEST: "1.1"}
+        self.broken: str | None = None
+        #: Added to the newest side's cost in the first measurement of a night only.
+        self.spike = 0.0
+        self.toy = ModuleType("twinbench_toy")
+        monkeypatch.setitem(sys.modules, "twinbench_toy", self.toy)
+        monkeypatch.setattr(setup, "spawner", self.spawner)
+
+    def spawner(self, pythons: Mapping[str, str]) -> Callable[..., Worker]:
+        """In place of processes."""
+
+        def spawn(environment: Environment, device: str, variables: Mapping[str, str]) -> Worker:
+            return Packaged(self, environment.name.partition(AT)[2])
+
+        return spawn
+
+
+class Packaged(LocalWorker):
+    """A worker in whose interpreter one release of the toy is installed."""
+
+    def __init__(self, releases: Releases, side: str) -> None:
+        super().__init__()
+        self._releases, self._side = releases, side
+
+    def call(self, stage: str, timeout_s: float, **arguments: Any) -> Reply:
+        """As ever, with this side's release."""
+        releases = self._releases
+        spike = releases.spike if self._side else 0.0
+        releases.toy.COST = releases.costs[self._side] + spike  # type: ignore[attr-defined]
+        if self._side and releases.broken == stage:
+            return {
+                "outcome": {
+                    "kind": "failed",
+                    "stage": stage,
+                    "type": "ImportError",
+                    "message": "no such symbol",
+                    "log_tail": "",
+                }
+            }
+        reply = super().call(stage, timeout_s, **arguments)
+        if stage == "open":
+            reply["ok"]["versions"][TOY] = releases.versions[self._side]
+        return reply
+
+
+@pytest.fixture
+def releases(monkeypatch: pytest.MonkeyPatch) -> Releases:
+    """Two sides that are the same speed."""
+    return Releases(monkeypatch)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, releases: Releases) -> Cli:
+    """The command line in an empty folder; CI's summary goes to a file there."""
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(tidings.STEP_SUMMARY, str(tmp_path / "step.md"))
+    monkeypatch.chdir(tmp_path)
+    return command_line(monkeypatch, capsys)
+
+
+def alerts_of_last() -> dict[str, Any]:
+    """What the newest night wrote for programs."""
+    found: dict[str, Any] = json.loads((points.nights(Path("r"))[-1] / tidings.ALERTS).read_text())
+    return found
+
+
+def test_three_quiet_nights_then_a_slower_release(cli: Cli, releases: Releases, tmp_path: Path) -> None:
+    """The whole of it: exit codes, the alarm with cell, size and attribution, JSON, Markdown and the page."""
+    for _ in range(3):
+        code, out, err = cli("nightly", *QUICK, *FEW)
+        assert (code, err) == (0, "")
+    assert "Night 3: no alarm; 1 cells measured" in out
+    assert alerts_of_last()["alarms"] == []
+    releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = 1.15, "1.2"
+    code, out, _ = cli("nightly", *QUICK, *FEW, "--note", "from the tests")
+    assert code == 1
+    assert "measured again" in out
+    (alarm,) = alerts_of_last()["alarms"]
+    assert alarm["cell"]["workload"] == "mlp"
+    assert alarm["change"] == pytest.approx(1 / 1.15 - 1, abs=0.01)
+    assert alarm["attribution"] == [{"kind": "framework", "name": TOY, "before": "1.1", "after": "1.2"}]
+    sentence = f"slower since {alarm['first_night_started_at'][:10]} ({points.nights(Path('r'))[-1].name})"
+    assert sentence in alarm["text"]
+    assert f"framework: {TOY} 1.1 -> 1.2" in " ".join(out.split())
+    summary = (tmp_path / "step.md").read_text()
+    assert summary.count("### Night") == 4
+    assert "ALARM: mlp:tiny-test" in summary
+    assert "note: from the tests" in summary
+    (page,) = (tmp_path / "reports").glob(f"{points.nights(Path('r'))[-1].name}.html")
+    text = page.read_text()
+    assert 'id="trends"' in text
+    assert "13.0 % slower" in text or "12.9 % slower" in text
+    assert len(points.nights(Path("r"))) == 4
+
+
+def test_the_same_slower_release_alarms_once(cli: Cli, releases: Releases) -> None:
+    for cost, version in ((1.0, "1.1"),) * 3 + ((1.15, "1.2"),) * 2:
+        releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = cost, version
+        code, *_ = cli("nightly", *QUICK, *FEW)
+    assert code == 0
+    alerts = alerts_of_last()
+    assert alerts["alarms"] == []
+    assert [known["kind"] for known in alerts["known"]] == ["tonight"]
+
+
+def test_a_strange_measurement_is_no_alarm(cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is measured again, and the second one stands for the night."""
+    for _ in range(3):
+        cli("nightly", *QUICK, *FEW)
+    releases.spike = 0.5
+    duets = nightly._duets
+
+    def spiked(word: str, *arguments: Any) -> Any:
+        if word == "again":
+            releases.spike = 0.0
+        return duets(word, *arguments)
+
+    monkeypatch.setattr(nightly, "_duets", spiked)
+    releases.versions[nightly.NEWEST] = "1.2"
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    assert code == 0
+    assert "as expected when measured again" in " ".join(out.split())
+    (point,) = points.read(points.nights(Path("r"))[-1], [])
+    assert point.first == pytest.approx(-math.log(1.5), abs=0.02)
+    assert point.log_ratio == pytest.approx(0.0, abs=0.01)
+    assert not point.confirmed
+
+
+def test_a_release_that_does_not_work_is_said(cli: Cli, releases: Releases) -> None:
+    releases.broken = "open"
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    assert code == 4
+    assert "does not open: ImportError: no such symbol" in " ".join(out.split())
+    releases.broken = "verify"
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    assert code == 4
+    assert [one["outcome"] for one in alerts_of_last()["not_measured"]] == ["failed"]
+    releases.broken = None
+    assert cli("nightly", *QUICK, *FEW)[0] == 0
+
+
+def test_without_a_newest_side_the_pinned_one_is_measured_against_itself(cli: Cli) -> None:
+    code, out, _ = cli("nightly", *QUICK, "--blocks", "3", "--bursts", "3", "--results", "r")
+    assert code == 0
+    assert "the pinned one is measured against itself" in " ".join(out.split())
+
+
+def test_an_interrupted_night_is_no_part_of_the_history(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nightly, "run_block", interrupted)
+    code, _, err = cli("nightly", *QUICK, *FEW)
+    assert code == 130
+    assert "this night is no part of the history" in " ".join(err.split())
+    assert len(store.runs(Path("r"))) == 1
+    assert points.nights(Path("r")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--blocks", "2"), "--blocks must be at least 3, got 2"),
+        (("--python", f"fake@@x={sys.executable}"), "after @ comes a label"),
+        (("--python", f"fkae@newest={sys.executable}"), "unknown environment 'fkae'"),
+    ],
+)
+def test_wrong_words(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    code, _, err = cli("nightly", *QUICK, "--results", "r", *arguments)
+    assert code == 2
+    assert said in " ".join(err.split())
+
+
+# --- the judgement, without measuring --------------------------------------------------------------------------------
+
+
+def test_a_strange_night_without_a_reason_is_suspected_until_it_lasts() -> None:
+    quiet = [night(index, 0.001 * (-1) ** index) for index in range(8)]
+    first = night(8, -0.1, confirmed=True, first=-0.1)
+    (finding,) = judged(quiet, [first])
+    assert finding.suspect
+    assert not finding.slower
+    second = night(9, -0.1, confirmed=True, first=-0.1)
+    (finding,) = judged([*quiet, first], [second])
+    assert not finding.slower
+    (finding,) = judged([*quiet, first, second], [night(10, -0.1, confirmed=True, first=-0.1)])
+    assert finding.slower
+    assert finding.found is not None
+    assert finding.found.change.kind == "step"
+    assert finding.found.causes == ()
+    assert finding.series is not None
+    assert tidings.NOTHING_CHANGED in tidings.sentence(finding.series, finding.found)
+
+
+def test_faster_is_no_alarm_and_another_machine_begins_anew(tmp_path: Path) -> None:
+    quiet = [night(index) for index in range(8)]
+    (finding,) = judged(quiet, [night(8, 0.2, prints("2.15.0"), confirmed=True)])
+    assert finding.found is not None
+    assert not finding.slower
+    elsewhere = night(8, -0.3, prints(machine={"chip": "Imagined M10"}), confirmed=True)
+    (finding,) = judged(quiet, [elsewhere])
+    assert (finding.found, finding.expected) == (None, None)
+    said = nightly.Night(tmp_path, [finding], [], [], 9)
+    assert list(tidings.lines(said)) == [f"a new series: {CELL.label}: chip differs: Imagined M9 against Imagined M10"]
+
+
+def test_the_prediction_that_is_shown_is_the_one_that_decides() -> None:
+    quiet = [night(index) for index in range(5)]
+    (finding,) = judged(quiet, [night(5, 0.01)])
+    assert finding.expected == predict([0.0] * 5, [0.004] * 5)
+    assert "+" in tidings.expected_words(finding.expected)
