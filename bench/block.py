@@ -153,7 +153,9 @@ class Member:
         self._pass("device-memory", self.stage("device_memory"))
         self._facts.update(self.stage("verify", **reference.arguments()))
         profile = context.profile
-        self._prepared.update(self.stage("prepare", burst_ns=profile.burst_ns, warm_up_ns=profile.warm_up_ns))
+        self._prepared.update(
+            self.stage("prepare", burst_ns=profile.burst_ns // profile.turn, warm_up_ns=profile.warm_up_ns)
+        )
         self._watched.append((0, self._prepared.pop("sentinel")))
 
     def _pass(self, name: str, reply: Reply) -> None:
@@ -187,6 +189,15 @@ class Member:
             self._end(msgspec.convert(said, Outcome))
         ok: Reply = reply["ok"]
         return ok
+
+    def turn(self) -> None:
+        """One turn: a burst, or several shorter ones until they have lasted as long as one."""
+        profile = self._context.profile
+        until = self.burst_ns + profile.burst_ns
+        for _ in range(profile.turn):
+            self.burst()
+            if self.burst_ns >= until:
+                break
 
     def burst(self) -> float:
         """One burst, with the CPU time that everybody else took meanwhile; returns seconds per iteration."""
@@ -318,7 +329,7 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
                 break
             turn = list(members)
             order.shuffle(turn)
-            _each(turn, Member.burst if len(members) == 1 else _settled_burst)
+            _each(turn, Member.turn if len(members) == 1 else _settled_turn)
         _each(members, Member.complete)
     finally:
         for member in members:
@@ -331,9 +342,9 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
 SETTLE_S = 0.02
 
 
-def _settled_burst(member: Member) -> None:
+def _settled_turn(member: Member) -> None:
     time.sleep(SETTLE_S)
-    member.burst()
+    member.turn()
 
 
 def _each(members: Sequence[Member], action: Callable[[Member], object]) -> None:

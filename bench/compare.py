@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bench.cell import Cell
+from bench.evidence import Duets, Pairs, pairs_of
 from bench.labels import plausible
 from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
@@ -25,6 +26,7 @@ from bench.verdict import Comparison as Comparison
 from bench.verdict import Verdict as Verdict
 from bench.verdict import aa_floor as aa_floor
 from bench.verdict import decide as decide
+from bench.verdict import judge as judge
 from bench.verdict import refusal as refusal
 
 #: Fewer blocks than this decide nothing: with two the t interval is a lottery.
@@ -44,15 +46,20 @@ class RunsCompared:
     mean: GeometricMean
 
 
-def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> float:
-    """log(speed of B / speed of A) of one block: the median over rounds of the bursts that ran next to each other.
+def block_pairs(a: Measurement, b: Measurement, clock: str = "wall") -> Pairs:
+    """log(speed of B / speed of A) of one block, burst by burst.
 
     Speed is items per second, so that batches of different size compare. ``clock`` is ``wall`` or ``cpu``.
 
     Raises:
         ValueError: a side has no burst, or one without time.
     """
-    return _median_log_ratio(_item_ns(a, clock), _item_ns(b, clock))
+    return pairs_of(_item_ns(a, clock), _item_ns(b, clock), a.bursts.started_ns, b.bursts.started_ns)
+
+
+def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> float:
+    """One number for a block: the median of its pairs."""
+    return block_pairs(a, b, clock).median
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class _Side:
     outcome: str
     reason: str
     item_ns: Mapping[str, Floats] = field(default_factory=dict)
+    started_ns: Sequence[int] = ()
     one_thread: bool = False
 
 
@@ -90,7 +98,7 @@ def compare_duets(
     """
     pairs, fingerprints = _pairs(records)
     floors = {
-        a: aa_floor(_logs(pair, _clock(pair, clock)))
+        a: aa_floor(_duets(pair, _clock(pair, clock)))
         for (a, b), pair in pairs.items()
         if a == b and len(_usable(pair)) >= looks[0]
     }
@@ -133,18 +141,18 @@ def _duet(
         margin = floor
         notes = (*notes, f"margin raised to the A/A floor of {floor:.1%}")
     chosen = _clock(pair, clock)
-    wall = _verdict(_logs(pair, "wall"), margin, looks)
-    verdict = wall if chosen == "wall" else _verdict(_logs(pair, "cpu"), margin, looks)
+    wall = _verdict(_duets(pair, "wall"), margin, looks)
+    verdict = wall if chosen == "wall" else _verdict(_duets(pair, "cpu"), margin, looks)
     if {verdict.word, wall.word} == {"faster", "slower"}:
         verdict = replace(verdict, word="inconclusive", detail="CPU time and wall time contradict each other")
     return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio)
 
 
-def _verdict(logs: Floats, margin: float, looks: tuple[int, ...]) -> Verdict:
-    """``decide``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
-    if FEWEST_BLOCKS <= logs.size < looks[0]:
-        return decide(logs, margin, (int(logs.size),), pocock_level(looks, LOOK_ALPHA))
-    return decide(logs, margin, looks)
+def _verdict(duets: Duets, margin: float, looks: tuple[int, ...]) -> Verdict:
+    """``judge``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
+    if FEWEST_BLOCKS <= duets.blocks < looks[0]:
+        return judge(duets, margin, (duets.blocks,), pocock_level(looks, LOOK_ALPHA))
+    return judge(duets, margin, looks)
 
 
 def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], dict[Cell, Fingerprint]]:
@@ -184,6 +192,7 @@ def _side(record: Record) -> _Side:
         outcome=outcome,
         reason=reason,
         item_ns={clock: _item_ns(measurement, clock) for clock in clocks},
+        started_ns=bursts.started_ns,
         one_thread=record.cell.device == "cpu"
         and record.fingerprint.threads == 1
         and cpu_share <= ONE_THREAD_CPU_SHARE,
@@ -200,11 +209,6 @@ def _item_ns(measurement: Measurement, clock: str) -> Floats:
     return per_iteration(times, measurement.bursts.iterations) / measurement.items_per_iteration
 
 
-def _median_log_ratio(a_ns: Floats, b_ns: Floats) -> float:
-    rounds = min(a_ns.size, b_ns.size)
-    return float(np.median(np.log(a_ns[:rounds] / b_ns[:rounds])))
-
-
 def _usable(pair: _Pair) -> list[tuple[_Side, _Side]]:
     return [(a, b) for a, b in pair.blocks if a.item_ns and b.item_ns]
 
@@ -219,8 +223,14 @@ def _clock(pair: _Pair, asked: str) -> str:
     return "cpu" if all(side.one_thread for side in sides) else "wall"
 
 
+def _duets(pair: _Pair, clock: str) -> Duets:
+    return Duets(
+        tuple(pairs_of(a.item_ns[clock], b.item_ns[clock], a.started_ns, b.started_ns) for a, b in _usable(pair))
+    )
+
+
 def _logs(pair: _Pair, clock: str) -> Floats:
-    return np.array([_median_log_ratio(a.item_ns[clock], b.item_ns[clock]) for a, b in _usable(pair)])
+    return np.array([block.median for block in _duets(pair, clock).pairs])
 
 
 def _losses(pair: _Pair) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from bench.block import Context, run_block
 from bench.cell import DEVICES, MODES, PRECISIONS, Cell
 from bench.compare import LOOKS, compare_duets, compare_runs
 from bench.errors import Interrupted, UsageError
-from bench.plan import Block, Selection, cells, check_words
+from bench.plan import Block, Selection, cells, check_words, for_duets
 from bench.progress import Progress, progress
 from bench.record import Measured, Record
 from bench.report.numbers import times, times_span
@@ -131,6 +131,7 @@ def live(
         UsageError: a side does not exist here, or both sides have no work in common.
         Interrupted: Ctrl-C; the records of finished blocks are on disk.
     """
+    setup = replace(setup, profile=for_duets(setup.profile))
     if blocks < LOOKS[0]:
         raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
     with progress(console) as view:

@@ -8,13 +8,14 @@ a worker tries (METAL.md, rules 1 and 4). Whether a device *works* is found by t
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cell import Cell
-from bench.errors import unknown
+from bench.errors import UsageError, unknown
 from bench.plugins import PLUGINS
 
 #: Each scripted behaviour is an environment ``fake-<behaviour>``: a saboteur that one check must catch.
@@ -74,7 +75,7 @@ class Environment:
     def behaviour(self) -> str | None:
         """The scripted behaviour of a ``fake-<behaviour>`` environment; None for all others."""
         prefix = "fake-"
-        return self.name.removeprefix(prefix) if self.name.startswith(prefix) else None
+        return self.name.partition(AT)[0].removeprefix(prefix) if self.name.startswith(prefix) else None
 
 
 def _fake(name: str, summary: str) -> Environment:
@@ -124,15 +125,27 @@ ENVIRONMENTS: Mapping[str, Environment] = {
 }
 
 
+#: ``torch@newest``: the environment ``torch`` with other packages. The same in all but its interpreter.
+AT = "@"
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+
+
 def get(name: str) -> Environment:
-    """The environment of that name, hidden ones included.
+    """The environment of that name, hidden ones included; ``NAME@LABEL`` is the same one with other packages in it.
 
     Raises:
         UsageError: there is none; names the nearest.
     """
-    if name not in ENVIRONMENTS:
-        raise unknown("environment", name, listed() if not name.startswith("fake") else ENVIRONMENTS)
-    return ENVIRONMENTS[name]
+    base, at, label = name.partition(AT)
+    if base not in ENVIRONMENTS:
+        raise unknown("environment", base, listed() if not name.startswith("fake") else ENVIRONMENTS)
+    if not at:
+        return ENVIRONMENTS[base]
+    if LABEL.fullmatch(label) is None:
+        raise UsageError(
+            f"environment {name!r}: after {AT} comes a label of letters, digits, '.', '_', '+', '!' or '-'"
+        )
+    return replace(ENVIRONMENTS[base], name=name)
 
 
 def names() -> list[str]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.compare import block_log_ratio
+from bench.compare import block_pairs
+from bench.evidence import Duets
 from bench.record import Bursts, Fence, Measurement, Scaling, WarmUp
 from bench.stats import Floats, interval, t_quantile
-from bench.verdict import MARGIN, decide
+from bench.verdict import MARGIN, judge, looks_within
 
 NOISE = Path(__file__).parent / "data" / "noise"
 #: The slower programs of the duets, and by how much more work they do.
@@ -71,14 +72,19 @@ def medians() -> Floats:
     return np.array([np.median(times) for times in processes()])
 
 
-def measurement(rounds: list[list[list[int]]]) -> Measurement:
-    """A side of a recorded block as the harness would have written it: a round is a burst of six iterations."""
+def measurement(rounds: list[list[list[int]]], place: int) -> Measurement:
+    """A side of a recorded block as the harness would have written it: an iteration is a burst, a round is a turn.
+
+    The order of the sides within a round was random and is not recorded; here it is always that of ``place``.
+    """
+    walls = [wall for wall, _ in rounds]
+    started = [(2 * number + place) * 1000 + index for number, wall in enumerate(walls) for index in range(len(wall))]
     bursts = Bursts(
-        iterations=[len(wall) for wall, _ in rounds],
-        wall_ns=[sum(wall) for wall, _ in rounds],
-        cpu_ns=[sum(cpu) for _, cpu in rounds],
-        foreign_cpu_ns=[None] * len(rounds),
-        started_ns=list(range(len(rounds))),
+        iterations=[1] * len(started),
+        wall_ns=[ns for wall in walls for ns in wall],
+        cpu_ns=[ns for _, cpu in rounds for ns in cpu],
+        foreign_cpu_ns=[None] * len(started),
+        started_ns=started,
     )
     return Measurement(
         item="product",
@@ -98,14 +104,22 @@ def measurement(rounds: list[list[list[int]]]) -> Measurement:
 
 
 @cache
-def duets() -> tuple[dict[str, Measurement], ...]:
-    """The recorded blocks, each with its four sides."""
-    return tuple({name: measurement(rounds) for name, rounds in row["rec"].items()} for row in read("duet.jsonl.gz"))
+def duets(variant: str, clock: str) -> Duets:
+    """The recorded blocks of A against ``variant``, as the product reads them."""
+    return Duets(
+        tuple(
+            block_pairs(measurement(row["rec"]["A"], 0), measurement(row["rec"][variant], 1), clock)
+            for row in read("duet.jsonl.gz")
+        )
+    )
 
 
-def block_log_ratios(variant: str, clock: str) -> Floats:
-    """log(speed of the variant / speed of A) of every recorded block, by the product's own estimator."""
-    return np.array([block_log_ratio(block["A"], block[variant], clock) for block in duets()])
+def drawn(variant: str, clock: str, blocks: int, trials: int, seed: int = 2) -> Iterator[Duets]:
+    """Blocks resampled, one set a trial."""
+    random = np.random.RandomState(seed)
+    pairs = duets(variant, clock).pairs
+    for _ in range(trials):
+        yield Duets(tuple(pairs[index] for index in random.randint(len(pairs), size=blocks)))
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -145,11 +159,10 @@ def _coverage(count: int, trials: int, seed: int, estimate: Callable[[Any], Any]
 
 
 def flagged(variant: str, clock: str, blocks: int, trials: int, seed: int = 2, margin: float = MARGIN) -> Rate:
-    """How often ``decide`` says faster or slower of ``blocks`` resampled blocks: A against the variant."""
-    random = np.random.RandomState(seed)
-    logs = block_log_ratios(variant, clock)
-    drawn = (logs[random.randint(logs.size, size=blocks)] for _ in range(trials))
-    return rate(decide(sample, margin).word in ("faster", "slower") for sample in drawn)
+    """How often ``judge`` says faster or slower of ``blocks`` resampled blocks: A against the variant."""
+    looks = looks_within(blocks)
+    samples = drawn(variant, clock, blocks, trials, seed)
+    return rate(judge(sample, margin, looks).word in ("faster", "slower") for sample in samples)
 
 
 def simulated(

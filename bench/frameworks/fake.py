@@ -84,7 +84,7 @@ class Fake(Framework):
     mode_reasons = dict.fromkeys(("compiled", "xla"), "fake is scripted: there is nothing to compile")
 
     def __init__(self, environment: str = "fake") -> None:
-        self.behaviour = environment.partition("-")[2] or "good"
+        self.behaviour = environment.partition("@")[0].partition("-")[2] or "good"
         self.device = Device(now=time.perf_counter_ns())
         self.rate = RATE["cpu"]
         self.calibrations = 0
