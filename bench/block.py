@@ -89,11 +89,17 @@ class Context:
     drift: str = "annotate"
     #: The meters of the energy pass; None: there is no such pass.
     meters: energy.Meters | None = None
+    #: Environment -> share of extra work in its iterations: the known slow-down of ``twinbench selftest --live``.
+    extra_work: Mapping[str, float] = field(default_factory=dict)
+    #: Environment -> revision of the checkout that it runs, where that is not this one.
+    revisions: Mapping[str, str | None] = field(default_factory=dict)
 
     def child_environment(self, cell: Cell) -> dict[str, str]:
         """The variables a worker for ``cell`` starts with."""
         environment = environments.get(cell.environment)
         child = environments.child_environment(self.variables, environment, cell.device, self.threads)
+        if cell.environment in self.extra_work:
+            child[environments.EXTRA_WORK] = repr(self.extra_work[cell.environment])
         return child | environments.precision_variables(child, cell.precision)
 
 
@@ -307,7 +313,7 @@ class Member:
             threads=context.threads,
             machine=dict(context.machine_facts),
             power={**self._power_before, "after": machine.power()},
-            git_revision=context.git_revision,
+            git_revision=context.revisions.get(self.cell.environment, context.git_revision),
             seed=context.seed,
             weights_sha256=facts.get("weights_sha256"),
             inputs_sha256=facts.get("inputs_sha256"),

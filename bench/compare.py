@@ -19,7 +19,7 @@ from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
 from bench.summary import TAGS, CellSummary, reason_of
 from bench.verdict import ALPHA as ALPHA
-from bench.verdict import LOOK_ALPHA, PRECISION_VARIABLES, corrected, mean_of, word_of
+from bench.verdict import LOOK_ALPHA, PRECISION_VARIABLES, confirmed, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
 from bench.verdict import MARGIN as MARGIN
 from bench.verdict import Comparison as Comparison
@@ -29,6 +29,8 @@ from bench.verdict import decide as decide
 from bench.verdict import judge as judge
 from bench.verdict import refusal as refusal
 
+#: How the names of blocks begin that confirm a verdict.
+AGAIN = "again-"
 #: Fewer blocks than this decide nothing: with two the t interval is a lottery.
 FEWEST_BLOCKS = 3
 #: Standard deviation of log time between sessions of one machine, beyond that of the processes within: from the
@@ -80,6 +82,8 @@ class _Pair:
     """All blocks of one pair of cells; in each, side A and side B."""
 
     blocks: list[tuple[_Side, _Side]] = field(default_factory=list)
+    #: Fresh blocks that were measured because these were flagged.
+    again: list[tuple[_Side, _Side]] = field(default_factory=list)
 
 
 def compare_duets(
@@ -88,12 +92,15 @@ def compare_duets(
     looks: tuple[int, ...] = LOOKS,
     clock: str = "auto",
     across: AbstractSet[str] = frozenset(),
+    machine_floors: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
     """One comparison for each pair of cells that shared blocks, in the order of first sight.
 
     A is the cell whose record came first; a cell against itself is told apart by the number of the process. ``clock``:
     ``wall``, ``cpu``, or ``auto``: CPU time where both sides are single-threaded CPU work, because there it means the
-    same and is less noisy. Where the records hold A/A blocks of either cell, their floor replaces a smaller margin.
+    same and is less noisy. Where the records hold A/A blocks of either cell, their floor replaces a smaller margin, and
+    so does what ``twinbench selftest --live`` found on this machine (``machine_floors``, by clock).
+    Words of pairs that were measured again need to be confirmed (``verdict.confirmed``).
     Words are corrected for the number of comparisons (Benjamini-Hochberg).
     """
     pairs, fingerprints = _pairs(records)
@@ -104,7 +111,8 @@ def compare_duets(
     }
     found = []
     for (a, b), pair in pairs.items():
-        floor = 0.0 if a == b else max(floors.get(a, 0.0), floors.get(b, 0.0))
+        here = (machine_floors or {}).get(_clock(pair, clock), 0.0)
+        floor = 0.0 if a == b else max(here, floors.get(a, 0.0), floors.get(b, 0.0))
         refused = refusal(fingerprints[a], fingerprints[b], across | _implied(a, b))
         found.append(_duet(a, b, pair, margin, floor, looks, clock, refused))
     return corrected(found)
@@ -145,6 +153,7 @@ def _duet(
     verdict = wall if chosen == "wall" else _verdict(_duets(pair, "cpu"), margin, looks)
     if {verdict.word, wall.word} == {"faster", "slower"}:
         verdict = replace(verdict, word="inconclusive", detail="CPU time and wall time contradict each other")
+    verdict = confirmed(verdict, _duets(_Pair(pair.again), chosen), margin)
     return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio)
 
 
@@ -164,7 +173,7 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
         blocks.setdefault((record.run, record.block), []).append(side)
         fingerprints.setdefault(record.cell, record.fingerprint)
     pairs: dict[tuple[Cell, Cell], _Pair] = {}
-    for sides in blocks.values():
+    for (_, name), sides in blocks.items():
         for index, first in enumerate(sides):
             for second in sides[index + 1 :]:
                 one, other = first, second
@@ -172,7 +181,8 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
                     one, other = sorted((one, other), key=lambda side: side.process)
                 elif (other.cell, one.cell) in pairs:
                     one, other = other, one
-                pairs.setdefault((one.cell, other.cell), _Pair()).blocks.append((one, other))
+                pair = pairs.setdefault((one.cell, other.cell), _Pair())
+                (pair.again if name.startswith(AGAIN) else pair.blocks).append((one, other))
     return pairs, fingerprints
 
 
@@ -231,6 +241,13 @@ def _duets(pair: _Pair, clock: str) -> Duets:
 
 def _logs(pair: _Pair, clock: str) -> Floats:
     return np.array([block.median for block in _duets(pair, clock).pairs])
+
+
+def duets_of(records: Iterable[Record], clock: str = "auto") -> dict[tuple[Cell, Cell], tuple[str, Duets]]:
+    """Of each pair of cells that shared blocks: the clock that a verdict rests on, and the blocks with both sides."""
+    return {
+        cells: (_clock(pair, clock), _duets(pair, _clock(pair, clock))) for cells, pair in _pairs(records)[0].items()
+    }
 
 
 def _losses(pair: _Pair) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ WINDOW_SHARE = 0.5
 #: close to the mean of the pairs: blocks that differ by a few percent must not each have a window of their own.
 NARROWEST_WINDOW = 0.05
 #: Share of the error that is spent on the interval of the block medians, within which the finer one is sought.
-MEDIANS_SHARE = 0.1
+MEDIANS_SHARE = 0.05
 #: Step of the lattice (in log-ratio) on which pairs are counted: a thirtieth of the margin.
 STEP = 0.001
 #: Pairs further from their block's median than this (a factor of twenty) are counted as that far.
@@ -245,6 +245,21 @@ class Duets:
         return _inverted(scores, ratios, outer, level, band)
 
 
+def _hull(t: Floats, ratios: Floats, bound: float) -> tuple[float, float]:
+    """The ends of the ratios with |t| within ``bound``, between steps by a straight line; (inf, -inf) for none."""
+    kept = np.flatnonzero(np.abs(t) <= bound)
+    if not kept.size:
+        return math.inf, -math.inf
+    ends = []
+    for inner, outer in ((int(kept[0]), int(kept[0]) - 1), (int(kept[-1]), int(kept[-1]) + 1)):
+        end = float(ratios[inner])
+        if 0 <= outer < t.size:
+            part = (bound - abs(t[inner])) / (abs(t[outer]) - abs(t[inner]))
+            end += float(part * (ratios[outer] - ratios[inner]))
+        ends.append(end)
+    return ends[0], ends[1]
+
+
 def _inverted(scores: Floats, ratios: Floats, outer: Estimate, level: float, band: float) -> Estimate:
     """The hull of the ratios that the scores, shape (blocks, ratios), do not reject, within the outer interval."""
     assert outer.low is not None
@@ -262,8 +277,8 @@ def _inverted(scores: Floats, ratios: Floats, outer: Estimate, level: float, ban
     estimate = float(ratios[at] + STEP * mean[at] / (mean[at] - mean[at + 1]))
     error = float(errors[at]) / max((float(mean[at]) - float(mean[at + 1])) / STEP, 1e-12)
     bound = critical(share, df, _coarse(band / error))
-    kept = np.append(ratios[np.abs(t) <= bound], estimate)
-    low, high = max(outer.low, float(kept.min()) - STEP), min(outer.high, float(kept.max()) + STEP)
+    low, high = _hull(t, ratios, bound)
+    low, high = max(outer.low, min(low, estimate)), min(outer.high, max(high, estimate))
     p_value = min(1.0, outer.p_value / MEDIANS_SHARE)
     inside = (np.abs(ratios) <= band + STEP / 2) if band else np.abs(ratios) <= STEP / 2
     if inside.any() and abs(estimate) > band:
