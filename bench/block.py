@@ -197,12 +197,13 @@ class Member:
         return ok
 
     def turn(self) -> None:
-        """One turn: a burst, or several shorter ones until they have lasted as long as one."""
+        """One turn: a burst, or as many shorter ones as last as long, by the fastest: others make bursts longer."""
         profile = self._context.profile
-        until = self.burst_ns + profile.burst_ns
-        for _ in range(profile.turn):
+        taken = 0
+        while taken < profile.turn:
             self.burst()
-            if self.burst_ns >= until:
+            taken += 1
+            if taken * min(burst["wall_ns"] for burst in self._bursts) >= profile.burst_ns:
                 break
 
     def burst(self) -> float:

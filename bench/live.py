@@ -46,7 +46,7 @@ class LiveVerdict:
 
 @dataclass(frozen=True)
 class Live:
-    """``floors`` is what identical code differs by here, by clock: the farther end of the interval of all A/A blocks."""
+    """``floors``: what identical code differs by here, by clock: the farther end of the interval of all A/A blocks."""
 
     host: str
     cell: str
