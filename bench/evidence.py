@@ -240,8 +240,8 @@ class Duets:
             return outer
         first, last = math.floor(outer.low / STEP), math.ceil(outer.high / STEP)
         window = self.window()
-        scores: Floats = np.array([block.scores(window, first, last) for block in self.pairs])
-        ratios: Floats = np.arange(first, last + 1) * STEP
+        scores = np.stack([block.scores(window, first, last) for block in self.pairs])
+        ratios = np.arange(first, last + 1, dtype=np.float64) * STEP
         return _inverted(scores, ratios, outer, level, band)
 
 

@@ -6,8 +6,6 @@ the same machine.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench import __version__, machine, rates
+from bench import __version__, history_rates, machine, rates
 from bench.errors import UsageError
 from bench.live import Live
 from bench.rates import OnRate, Rate, Trials
@@ -32,8 +30,6 @@ SCHEMA = 1
 FILE = "selftest.json"
 #: The recordings that come along; they are test data, so only a checkout has them.
 OWN_NOISE = Path(__file__).parent.parent / "tests" / "data" / "noise"
-#: The module with the rates of alarms over nights, ``rates(trials: Trials) -> Iterator[Rate]``. Hook of the history.
-HISTORY = "bench.history_rates"
 
 
 @dataclass(frozen=True)
@@ -136,10 +132,10 @@ def _all(recordings: Iterable[Recording], trials: Trials, missing: dict[str, str
         yield from rates.of_intervals(recording, trials)
         yield from rates.of_rivals(recording, trials)
     yield from rates.of_simulations(trials)
-    if importlib.util.find_spec(HISTORY) is None:
-        missing["history"] = f"alarms per 100 nights and nights to find a step: there is no {HISTORY} here"
+    if (why := history_rates.missing()) is not None:
+        missing["history"] = why
     else:
-        yield from importlib.import_module(HISTORY).rates(trials)
+        yield from history_rates.rates(trials)
 
 
 def write(found: Selftest, path: Path) -> None:
@@ -216,6 +212,10 @@ def sentence(rate: Rate) -> str:
     """What is counted."""
     if rate.what == "covered":
         return f"interval of {rate.count} processes holds the truth"
+    if rate.what == "alarmed":
+        return f"series of {rate.count} nights without a change that alarm"
+    if rate.what == "found in time":
+        return f"{rate.effect:+.1%} found within {rate.count} nights"
     margin = "" if rate.margin is None or rate.margin == MARGIN else f", margin {rate.margin:.0%}"
     if not rate.effect:
         return f"identical flagged ({rate.origin}){margin}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import evidence, selftest
+from bench import evidence
 from bench.evidence import Duets, Evidence, Means
 from bench.rates import BLOCKS, FLAGGED, RECORDED, Rate, Trials
 from bench.recordings import Recording, Turns, read
@@ -142,8 +142,7 @@ def main(arguments: list[str]) -> None:
             for size in (3, 5, 10):
                 sessions = medians[: medians.size // size * size].reshape(-1, size)
                 print(f"standard deviation between sessions of {size}: {session_sd(sessions.tolist()):.3f}")
-    found = replay(files, Trials(trials), shown)
-    print(*(text for text in selftest.tables(found) if isinstance(text, str)))
+    replay(files, Trials(trials), shown)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import live, selftest, setup
+from bench import history_rates, live, machine, rates, selftest, setup
 from bench.environments import EXTRA_WORK, Environment
 from bench.errors import UsageError
 from bench.process import LocalWorker, Worker
@@ -51,7 +52,7 @@ def test_the_command_prints_and_writes_every_rate_with_its_interval(cli: Cli, tm
     made = json.loads((tmp_path / "r" / "selftest.json").read_text())
     assert (made["schema"], made["trials"], made["live"]) == (1, 15, None)
     assert made["recordings"][0]["blocks"] == 12
-    assert "history" in made["not_measured"] or any("night" in row["what"] for row in made["rates"])
+    assert ("history" in made["not_measured"]) != any(row["rule"] == "twinbench nightly" for row in made["rates"])
     for row in made["rates"]:
         assert row["hits"] <= row["trials"]
         assert row["low"] <= row["rate"] <= row["high"]
@@ -143,16 +144,30 @@ def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: p
     path = tmp_path / selftest.FILE
     path.write_text(json.dumps({"schema": 1, "live": {"host": "another", "floors": {"wall": 0.5}}}))
     assert selftest.floors_here(tmp_path) == {}
-    monkeypatch.setattr(selftest.machine, "facts", lambda: {"host": "another"})
+    monkeypatch.setattr(machine, "facts", lambda: {"host": "another"})
     assert selftest.floors_here(tmp_path) == {"wall": 0.5}
     path.write_text("{")
     assert selftest.floors_here(tmp_path) == {}
 
 
 def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hook: a module with ``rates``, where there is one."""
+    """From the module that knows nights, where there is one."""
+    nights = ModuleType("nights")
+    for name in ("white", "spiky", "autocorrelated"):
+        setattr(nights, name, lambda: None)
+    monkeypatch.setattr(nights, "alarms_per_100_nights", lambda *_: SimpleNamespace(alarmed=3), raising=False)
+    monkeypatch.setattr(
+        nights, "nights_to_find", lambda *_, **__: SimpleNamespace(nights=(1, 5, 6, None)), raising=False
+    )
+    monkeypatch.setattr(history_rates.importlib, "import_module", lambda name: nights)
+    found = list(history_rates.rates(Trials(4)))
+    assert [(rate.what, rate.hits, rate.holds) for rate in found[:2]] == [
+        ("alarmed", 3, False),
+        ("found in time", 2, False),
+    ]
+    assert len(found) == 9
     missing: dict[str, str] = {}
-    monkeypatch.setattr(selftest, "HISTORY", "bench.no_such_history")
-    monkeypatch.setattr(selftest.rates, "of_simulations", lambda trials: iter(()))
+    monkeypatch.setattr(history_rates, "NIGHTS", "bench.no_such_module")
+    monkeypatch.setattr(rates, "of_simulations", lambda trials: iter(()))
     assert list(selftest._all([], Trials(1), missing)) == []
-    assert "bench.no_such_history" in missing["history"]
+    assert "bench.no_such_module" in missing["history"]
