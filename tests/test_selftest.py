@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         nights, "nights_to_find", lambda *_, **__: SimpleNamespace(nights=(1, 5, 6, None)), raising=False
     )
-    monkeypatch.setattr(history_rates.importlib, "import_module", lambda name: nights)
+    monkeypatch.setattr(importlib, "import_module", lambda name: nights)
     found = list(history_rates.rates(Trials(4)))
     assert [(rate.what, rate.hits, rate.holds) for rate in found[:2]] == [
         ("alarmed", 3, False),
