@@ -89,11 +89,17 @@ class Context:
     drift: str = "annotate"
     #: The meters of the energy pass; None: there is no such pass.
     meters: energy.Meters | None = None
+    #: Environment -> share of extra work in its iterations: the known slow-down of ``twinbench selftest --live``.
+    extra_work: Mapping[str, float] = field(default_factory=dict)
+    #: Environment -> revision of the checkout that it runs, where that is not this one.
+    revisions: Mapping[str, str | None] = field(default_factory=dict)
 
     def child_environment(self, cell: Cell) -> dict[str, str]:
         """The variables a worker for ``cell`` starts with."""
         environment = environments.get(cell.environment)
         child = environments.child_environment(self.variables, environment, cell.device, self.threads)
+        if cell.environment in self.extra_work:
+            child[environments.EXTRA_WORK] = repr(self.extra_work[cell.environment])
         return child | environments.precision_variables(child, cell.precision)
 
 
@@ -153,7 +159,9 @@ class Member:
         self._pass("device-memory", self.stage("device_memory"))
         self._facts.update(self.stage("verify", **reference.arguments()))
         profile = context.profile
-        self._prepared.update(self.stage("prepare", burst_ns=profile.burst_ns, warm_up_ns=profile.warm_up_ns))
+        self._prepared.update(
+            self.stage("prepare", burst_ns=profile.burst_ns // profile.turn, warm_up_ns=profile.warm_up_ns)
+        )
         self._watched.append((0, self._prepared.pop("sentinel")))
 
     def _pass(self, name: str, reply: Reply) -> None:
@@ -187,6 +195,16 @@ class Member:
             self._end(msgspec.convert(said, Outcome))
         ok: Reply = reply["ok"]
         return ok
+
+    def turn(self) -> None:
+        """One turn: a burst, or as many shorter ones as last as long, by the fastest: others make bursts longer."""
+        profile = self._context.profile
+        taken = 0
+        while taken < profile.turn:
+            self.burst()
+            taken += 1
+            if taken * min(burst["wall_ns"] for burst in self._bursts) >= profile.burst_ns:
+                break
 
     def burst(self) -> float:
         """One burst, with the CPU time that everybody else took meanwhile; returns seconds per iteration."""
@@ -296,7 +314,7 @@ class Member:
             threads=context.threads,
             machine=dict(context.machine_facts),
             power={**self._power_before, "after": machine.power()},
-            git_revision=context.git_revision,
+            git_revision=context.revisions.get(self.cell.environment, context.git_revision),
             seed=context.seed,
             weights_sha256=facts.get("weights_sha256"),
             inputs_sha256=facts.get("inputs_sha256"),
@@ -318,7 +336,7 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
                 break
             turn = list(members)
             order.shuffle(turn)
-            _each(turn, Member.burst if len(members) == 1 else _settled_burst)
+            _each(turn, Member.turn if len(members) == 1 else _settled_turn)
         _each(members, Member.complete)
     finally:
         for member in members:
@@ -331,9 +349,9 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
 SETTLE_S = 0.02
 
 
-def _settled_burst(member: Member) -> None:
+def _settled_turn(member: Member) -> None:
     time.sleep(SETTLE_S)
-    member.burst()
+    member.turn()
 
 
 def _each(members: Sequence[Member], action: Callable[[Member], object]) -> None:

@@ -286,7 +286,13 @@ def compare(
     python: Python = [],  # noqa: B006
     blocks: Annotated[int, typer.Option(help="most blocks of a live comparison; looks are at 8, 16 and 32")] = 32,
     bursts: BurstCount = None,
-    margin: Margin = MARGIN,
+    margin: Annotated[
+        float | None,
+        typer.Option(help=f"a difference below this share is none; default: {MARGIN}, or this machine's floor"),
+    ] = None,
+    checkout: Annotated[
+        Words, typer.Option(metavar="NAME=FOLDER", help="a side's other checkout of this project; NAME like torch@old")
+    ] = [],  # noqa: B006
     seed: Seed = 0,
     threads: Threads = None,
     timeout: Timeout = None,
@@ -297,15 +303,17 @@ def compare(
     across: Annotated[Words, several("facts that may differ between stored runs, such as chip or threads")] = [],  # noqa: B006
 ) -> None:
     """Compare two sides live, block by block, or two stored runs (advisory)."""
-    from bench import comparing
+    from bench import comparing, selftest
 
+    floors = selftest.floors_here(results) if margin is None else {}
+    margin = MARGIN if margin is None else margin
     options.finite("margin", margin)
     options.finite("session-sd", session_sd)
     runs = [comparing.is_run(results, name) for name in (a, b)]
     if any(runs) and not all(runs):
         raise UsageError(f"{a!r} and {b!r} are a run and a side: give two runs, or two sides for a live comparison")
     if all(runs):
-        if any((works, phase, variant, batch, python)):
+        if any((works, phase, variant, batch, python, checkout)):
             raise UsageError("stored runs are compared over the cells they have: no selection goes with them")
         outcome = comparing.stored(
             store.find(results, a),
@@ -324,8 +332,11 @@ def compare(
         )
         sides = (comparing.side(a, results), comparing.side(b, results))
         selection = replace(selection, environments=tuple(dict.fromkeys(side.environment for side in sides)))
+        checkouts = comparing.checkouts(checkout, sides)
+        python = comparing.pythons(python, sides)
         setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
-        outcome = comparing.live(setup, sides, blocks, margin, results, console)
+        setup = replace(setup, checkouts=checkouts)
+        outcome = comparing.live(setup, sides, blocks, margin, results, console, floors)
     for part in outcome.tables():
         console.print(part)
     _warn(outcome.problems)
@@ -334,6 +345,49 @@ def compare(
     if outcome.outcomes & FAILURES:
         raise typer.Exit(SOME_FAILED)
     raise typer.Exit(0 if any(found.verdict.ratio for found in outcome.comparisons) else NOTHING_MEASURED)
+
+
+@app.command()
+def selftest(
+    noise: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="recordings to replay; default: those of this checkout")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="seeded trials for each rate", min=1)] = 200,
+    live: Annotated[
+        bool, typer.Option("--live", help="also identical code, and 10 % more work, on this machine")
+    ] = False,
+    verdicts: Annotated[int, typer.Option(help="comparisons of each kind with --live", min=1)] = 1,
+    blocks: Annotated[int, typer.Option(help="most blocks of each comparison with --live")] = 16,
+    works: Annotated[Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] with --live")] = [],  # noqa: B006
+    phase: Phase = [],  # noqa: B006
+    environment: Annotated[str, typer.Option(help="the environment with --live")] = "torch",
+    python: Python = [],  # noqa: B006
+    bursts: BurstCount = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    timeout: Timeout = None,
+    out: Annotated[Path | None, typer.Option(help="JSON to write; default: selftest.json in the results")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Measure our own error rates: replay recorded noise through the code that decides, beside other tools' rules."""
+    from bench import live as living
+    from bench import selftest as test
+    from bench.rates import Trials
+
+    found = test.replay(noise or [], Trials(trials, seed), lambda rate: None)
+    if live:
+        selection = Selection(
+            tuple(works) or (living.WORK,), options.split(phase) or (living.PHASE,), environments=(environment,)
+        )
+        setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
+        found = replace(found, live=living.measure(setup, environment, verdicts, blocks, MARGIN, results, console))
+    for part in test.tables(found):
+        console.print(part)
+    path = out or results / test.FILE
+    test.write(found, path)
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if found.failures:
+        raise typer.Exit(1)
 
 
 @app.command()

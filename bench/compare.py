@@ -13,20 +13,24 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bench.cell import Cell
+from bench.evidence import Duets, Pairs, pairs_of
 from bench.labels import plausible
 from bench.record import Fingerprint, Measured, Measurement, Record
 from bench.stats import Floats, GeometricMean, beyond_p, interval_of, log_sample, per_iteration, pocock_level, welch
 from bench.summary import TAGS, CellSummary, reason_of
 from bench.verdict import ALPHA as ALPHA
-from bench.verdict import LOOK_ALPHA, PRECISION_VARIABLES, corrected, mean_of, word_of
+from bench.verdict import LOOK_ALPHA, PRECISION_VARIABLES, confirmed, corrected, mean_of, word_of
 from bench.verdict import LOOKS as LOOKS
 from bench.verdict import MARGIN as MARGIN
 from bench.verdict import Comparison as Comparison
 from bench.verdict import Verdict as Verdict
 from bench.verdict import aa_floor as aa_floor
 from bench.verdict import decide as decide
+from bench.verdict import judge as judge
 from bench.verdict import refusal as refusal
 
+#: How the names of blocks begin that confirm a verdict.
+AGAIN = "again-"
 #: Fewer blocks than this decide nothing: with two the t interval is a lottery.
 FEWEST_BLOCKS = 3
 #: Standard deviation of log time between sessions of one machine, beyond that of the processes within: from the
@@ -44,15 +48,20 @@ class RunsCompared:
     mean: GeometricMean
 
 
-def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> float:
-    """log(speed of B / speed of A) of one block: the median over rounds of the bursts that ran next to each other.
+def block_pairs(a: Measurement, b: Measurement, clock: str = "wall") -> Pairs:
+    """log(speed of B / speed of A) of one block, burst by burst.
 
     Speed is items per second, so that batches of different size compare. ``clock`` is ``wall`` or ``cpu``.
 
     Raises:
         ValueError: a side has no burst, or one without time.
     """
-    return _median_log_ratio(_item_ns(a, clock), _item_ns(b, clock))
+    return pairs_of(_item_ns(a, clock), _item_ns(b, clock), a.bursts.started_ns, b.bursts.started_ns)
+
+
+def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> float:
+    """One number for a block: the median of its pairs."""
+    return block_pairs(a, b, clock).median
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class _Side:
     outcome: str
     reason: str
     item_ns: Mapping[str, Floats] = field(default_factory=dict)
+    started_ns: Sequence[int] = ()
     one_thread: bool = False
 
 
@@ -72,6 +82,8 @@ class _Pair:
     """All blocks of one pair of cells; in each, side A and side B."""
 
     blocks: list[tuple[_Side, _Side]] = field(default_factory=list)
+    #: Fresh blocks that were measured because these were flagged.
+    again: list[tuple[_Side, _Side]] = field(default_factory=list)
 
 
 def compare_duets(
@@ -80,23 +92,27 @@ def compare_duets(
     looks: tuple[int, ...] = LOOKS,
     clock: str = "auto",
     across: AbstractSet[str] = frozenset(),
+    machine_floors: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
     """One comparison for each pair of cells that shared blocks, in the order of first sight.
 
     A is the cell whose record came first; a cell against itself is told apart by the number of the process. ``clock``:
     ``wall``, ``cpu``, or ``auto``: CPU time where both sides are single-threaded CPU work, because there it means the
-    same and is less noisy. Where the records hold A/A blocks of either cell, their floor replaces a smaller margin.
+    same and is less noisy. Where the records hold A/A blocks of either cell, their floor replaces a smaller margin, and
+    so does what ``twinbench selftest --live`` found on this machine (``machine_floors``, by clock).
+    Words of pairs that were measured again need to be confirmed (``verdict.confirmed``).
     Words are corrected for the number of comparisons (Benjamini-Hochberg).
     """
     pairs, fingerprints = _pairs(records)
     floors = {
-        a: aa_floor(_logs(pair, _clock(pair, clock)))
+        a: aa_floor(_duets(pair, _clock(pair, clock)))
         for (a, b), pair in pairs.items()
         if a == b and len(_usable(pair)) >= looks[0]
     }
     found = []
     for (a, b), pair in pairs.items():
-        floor = 0.0 if a == b else max(floors.get(a, 0.0), floors.get(b, 0.0))
+        here = (machine_floors or {}).get(_clock(pair, clock), 0.0)
+        floor = 0.0 if a == b else max(here, floors.get(a, 0.0), floors.get(b, 0.0))
         refused = refusal(fingerprints[a], fingerprints[b], across | _implied(a, b))
         found.append(_duet(a, b, pair, margin, floor, looks, clock, refused))
     return corrected(found)
@@ -133,18 +149,19 @@ def _duet(
         margin = floor
         notes = (*notes, f"margin raised to the A/A floor of {floor:.1%}")
     chosen = _clock(pair, clock)
-    wall = _verdict(_logs(pair, "wall"), margin, looks)
-    verdict = wall if chosen == "wall" else _verdict(_logs(pair, "cpu"), margin, looks)
+    wall = _verdict(_duets(pair, "wall"), margin, looks)
+    verdict = wall if chosen == "wall" else _verdict(_duets(pair, "cpu"), margin, looks)
     if {verdict.word, wall.word} == {"faster", "slower"}:
         verdict = replace(verdict, word="inconclusive", detail="CPU time and wall time contradict each other")
+    verdict = confirmed(verdict, _duets(_Pair(pair.again), chosen), margin)
     return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio)
 
 
-def _verdict(logs: Floats, margin: float, looks: tuple[int, ...]) -> Verdict:
-    """``decide``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
-    if FEWEST_BLOCKS <= logs.size < looks[0]:
-        return decide(logs, margin, (int(logs.size),), pocock_level(looks, LOOK_ALPHA))
-    return decide(logs, margin, looks)
+def _verdict(duets: Duets, margin: float, looks: tuple[int, ...]) -> Verdict:
+    """``judge``; a run that was planned with fewer blocks than the first look is looked at once, at its end."""
+    if FEWEST_BLOCKS <= duets.blocks < looks[0]:
+        return judge(duets, margin, (duets.blocks,), pocock_level(looks, LOOK_ALPHA))
+    return judge(duets, margin, looks)
 
 
 def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], dict[Cell, Fingerprint]]:
@@ -156,7 +173,7 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
         blocks.setdefault((record.run, record.block), []).append(side)
         fingerprints.setdefault(record.cell, record.fingerprint)
     pairs: dict[tuple[Cell, Cell], _Pair] = {}
-    for sides in blocks.values():
+    for (_, name), sides in blocks.items():
         for index, first in enumerate(sides):
             for second in sides[index + 1 :]:
                 one, other = first, second
@@ -164,7 +181,8 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
                     one, other = sorted((one, other), key=lambda side: side.process)
                 elif (other.cell, one.cell) in pairs:
                     one, other = other, one
-                pairs.setdefault((one.cell, other.cell), _Pair()).blocks.append((one, other))
+                pair = pairs.setdefault((one.cell, other.cell), _Pair())
+                (pair.again if name.startswith(AGAIN) else pair.blocks).append((one, other))
     return pairs, fingerprints
 
 
@@ -184,6 +202,7 @@ def _side(record: Record) -> _Side:
         outcome=outcome,
         reason=reason,
         item_ns={clock: _item_ns(measurement, clock) for clock in clocks},
+        started_ns=bursts.started_ns,
         one_thread=record.cell.device == "cpu"
         and record.fingerprint.threads == 1
         and cpu_share <= ONE_THREAD_CPU_SHARE,
@@ -200,11 +219,6 @@ def _item_ns(measurement: Measurement, clock: str) -> Floats:
     return per_iteration(times, measurement.bursts.iterations) / measurement.items_per_iteration
 
 
-def _median_log_ratio(a_ns: Floats, b_ns: Floats) -> float:
-    rounds = min(a_ns.size, b_ns.size)
-    return float(np.median(np.log(a_ns[:rounds] / b_ns[:rounds])))
-
-
 def _usable(pair: _Pair) -> list[tuple[_Side, _Side]]:
     return [(a, b) for a, b in pair.blocks if a.item_ns and b.item_ns]
 
@@ -219,8 +233,21 @@ def _clock(pair: _Pair, asked: str) -> str:
     return "cpu" if all(side.one_thread for side in sides) else "wall"
 
 
+def _duets(pair: _Pair, clock: str) -> Duets:
+    return Duets(
+        tuple(pairs_of(a.item_ns[clock], b.item_ns[clock], a.started_ns, b.started_ns) for a, b in _usable(pair))
+    )
+
+
 def _logs(pair: _Pair, clock: str) -> Floats:
-    return np.array([_median_log_ratio(a.item_ns[clock], b.item_ns[clock]) for a, b in _usable(pair)])
+    return np.array([block.median for block in _duets(pair, clock).pairs])
+
+
+def duets_of(records: Iterable[Record], clock: str = "auto") -> dict[tuple[Cell, Cell], tuple[str, Duets]]:
+    """Of each pair of cells that shared blocks: the clock that a verdict rests on, and the blocks with both sides."""
+    return {
+        cells: (_clock(pair, clock), _duets(pair, _clock(pair, clock))) for cells, pair in _pairs(records)[0].items()
+    }
 
 
 def block_logs(records: Iterable[Record]) -> dict[tuple[Cell, Cell], tuple[str, Floats]]:

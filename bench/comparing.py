@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from rich.text import Text
 from bench import environments, store
 from bench.block import Context, run_block
 from bench.cell import DEVICES, MODES, PRECISIONS, Cell
-from bench.compare import LOOKS, compare_duets, compare_runs
+from bench.compare import AGAIN, LOOKS, compare_duets, compare_runs
 from bench.errors import Interrupted, UsageError
-from bench.plan import Block, Selection, cells, check_words
+from bench.plan import Block, Selection, cells, check_words, for_duets
 from bench.progress import Progress, progress
 from bench.record import Measured, Record
 from bench.report.numbers import times, times_span
@@ -26,10 +27,12 @@ from bench.setup import Setup, context, survey, workloads
 from bench.stats import GeometricMean
 from bench.store import Appender
 from bench.summary import summarise
-from bench.verdict import Comparison, comparable_facts
+from bench.verdict import Comparison, blocks_again, comparable_facts, looks_within, mean_of
 
 #: A side that failed in so many blocks, and was measured in none, will not be measured in the next.
 HOPELESS_BLOCKS = 2
+#: Numbers of the processes of blocks that are measured again: beyond those of any comparison.
+FIRST_AGAIN = 10_000
 STYLES = {"faster": "green", "slower": "red", "same": "cyan", "inconclusive": "yellow"}
 
 
@@ -98,6 +101,35 @@ def side(text: str, results: Path) -> Side:
     return Side(*words)
 
 
+def pythons(given: Sequence[str], sides: Sequence[Side]) -> list[str]:
+    """``--python`` options with one more for each ``NAME@LABEL`` that has none: that of NAME, where it was given."""
+    known = dict(option.partition("=")[::2] for option in given)
+    more = []
+    for one in sides:
+        base, at, _ = one.environment.partition(environments.AT)
+        if at and one.environment not in known:
+            more.append(f"{one.environment}={known.get(base, sys.executable)}")
+    return [*given, *dict.fromkeys(more)]
+
+
+def checkouts(given: Sequence[str], sides: Sequence[Side]) -> dict[str, str]:
+    """``--checkout NAME=FOLDER`` options, by environment.
+
+    Raises:
+        UsageError: malformed, of no side, or a folder that is no checkout of this project.
+    """
+    found: dict[str, str] = {}
+    for option in given:
+        name, _, folder = option.partition("=")
+        if not name or not folder:
+            raise UsageError(f"--checkout takes NAME=FOLDER, got {option!r}; for instance torch@old=../twinbench-old")
+        check_words("side", [name], [one.environment for one in sides])
+        if not (Path(folder) / "bench" / "launch.py").is_file():
+            raise UsageError(f"--checkout {name}: {folder} is no checkout of this project (no bench/launch.py in it)")
+        found[name] = str(Path(folder).resolve())
+    return found
+
+
 def facts_across(words: Sequence[str]) -> frozenset[str]:
     """The facts that stored runs may differ in on purpose.
 
@@ -123,16 +155,26 @@ def stored(a: Path, b: Path, margin: float, session_sd: float, across: AbstractS
 
 
 def live(
-    setup: Setup, sides: tuple[Side, Side], blocks: int, margin: float, results: Path, console: Console
+    setup: Setup,
+    sides: tuple[Side, Side],
+    blocks: int,
+    margin: float,
+    results: Path,
+    console: Console,
+    floors: Mapping[str, float] | None = None,
 ) -> Compared:
-    """Duets of fresh workers until every pair is decided or has had ``blocks`` blocks.
+    """Duets of fresh workers until every pair is decided or has had ``blocks`` blocks; what is flagged, once more.
+
+    ``floors``: what identical code differs by on this machine, by clock; replaces a smaller margin.
 
     Raises:
         UsageError: a side does not exist here, or both sides have no work in common.
         Interrupted: Ctrl-C; the records of finished blocks are on disk.
     """
+    setup = replace(setup, profile=for_duets(setup.profile))
     if blocks < LOOKS[0]:
         raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
+    rule = Rule(blocks, looks_within(blocks), margin, floors or {})
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))
         found = survey(asked, context(setup, "", on_stage=view.stage), view.look)
@@ -148,14 +190,30 @@ def live(
         view.planned(len(pairs) * blocks)
         try:
             with store.appending(folder) as appender:
-                _duets(pairs, blocks, margin, running, appender, view)
+                made = _duets(pairs, rule, running, appender, view)
+                _again(pairs, rule.verdicts(made), running, appender, view)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; finished blocks are in {folder}") from None
     problems: list[str] = []
-    comparisons = compare_duets(store.read(folder, problems), margin=margin)
+    comparisons = rule.verdicts(store.read(folder, problems))
     outcomes = frozenset(row.outcome for row in summarise(store.read(folder, [])))
     title = f"Live: A = {sides[0]}, B = {sides[1]}; margin ±{margin:.1%}; records: {folder}"
-    return Compared(comparisons, None, problems, title, outcomes)
+    mean = mean_of(comparisons) if len(comparisons) > 1 else None
+    return Compared(comparisons, mean, problems, title, outcomes)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a live comparison decides."""
+
+    blocks: int
+    looks: tuple[int, ...]
+    margin: float
+    floors: Mapping[str, float]
+
+    def verdicts(self, records: Iterable[Record]) -> list[Comparison]:
+        """Of all pairs in the records."""
+        return compare_duets(records, margin=self.margin, looks=self.looks, machine_floors=self.floors)
 
 
 def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, Cell]]:
@@ -180,39 +238,53 @@ def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, C
     return [(a[work], b[work]) for work in a if work in b]
 
 
-def _duets(
-    pairs: Sequence[tuple[Cell, Cell]],
-    blocks: int,
-    margin: float,
-    running: Context,
-    appender: Appender,
-    view: Progress,
-) -> None:
+Pair = tuple[Cell, Cell]
+
+
+def _duets(pairs: Sequence[Pair], rule: Rule, running: Context, appender: Appender, view: Progress) -> list[Record]:
     """Block by block over all undecided pairs, so that a slow hour hits every pair alike."""
-    made: dict[tuple[Cell, Cell], list[Record]] = {pair: [] for pair in pairs}
+    made: dict[Pair, list[Record]] = {pair: [] for pair in pairs}
     open_pairs = list(pairs)
-    for number in range(blocks):
+    for number in range(rule.blocks):
         for pair in list(open_pairs):
-            name = f"duet-{pairs.index(pair):03d}-{number:03d}"
-            same = pair[0] == pair[1]
-            records = run_block(Block(pair, number), name, running, [2 * number, 2 * number + 1] if same else None)
+            records = _block(pair, f"duet-{pairs.index(pair):03d}-{number:03d}", number, running)
             appender.append(records)
             view.block(records)
             made[pair] += records
-            if _settled(made[pair], number + 1, margin):
+            if _settled(made[pair], number + 1, rule):
                 open_pairs.remove(pair)
+    return [record for pair in pairs for record in made[pair]]
 
 
-def _settled(records: Sequence[Record], blocks: int, margin: float) -> bool:
+def _again(
+    pairs: Sequence[Pair], found: Sequence[Comparison], running: Context, appender: Appender, view: Progress
+) -> None:
+    """Fresh blocks for every pair that was flagged, before anybody is told (``verdict.confirmed``)."""
+    flagged = [one for one in found if one.verdict.word in ("faster", "slower")]
+    for one in flagged:
+        pair = (one.cell_a, one.cell_b)
+        index = next(number for number, sides in enumerate(pairs) if set(sides) == set(pair))
+        for number in range(blocks_again(one.verdict)):
+            view.note(f"{one.verdict.word}: measured again, {number + 1} of {blocks_again(one.verdict)}")
+            records = _block(pairs[index], f"{AGAIN}{index:03d}-{number:03d}", FIRST_AGAIN + number, running)
+            appender.append(records)
+
+
+def _block(pair: Pair, name: str, number: int, running: Context) -> list[Record]:
+    same = pair[0] == pair[1]
+    return run_block(Block(pair, number), name, running, [2 * number, 2 * number + 1] if same else None)
+
+
+def _settled(records: Sequence[Record], blocks: int, rule: Rule) -> bool:
     """Whether more blocks can change nothing: a side cannot be measured, or a look has told."""
     if any(is_final(record) for record in records):
         return True
     never = (not any(isinstance(record.outcome, Measured) for record in records[side::2]) for side in (0, 1))
     if blocks >= HOPELESS_BLOCKS and any(never):
         return True
-    if blocks not in LOOKS:
+    if blocks not in rule.looks:
         return False
-    return all(found.verdict.word != "inconclusive" for found in compare_duets(records, margin=margin))
+    return all(found.verdict.word != "inconclusive" for found in rule.verdicts(records))
 
 
 def _row(found: Comparison) -> tuple[Text, ...]:

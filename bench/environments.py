@@ -236,7 +236,9 @@ RECORDED_PREFIXES = (
     # Apple's two plugins and jax-mps read MPS_*, metaljax METALJAX_* (strings of their libraries).
     "MPS_", "METALJAX_",
 )  # fmt: skip
-RECORDED = frozenset({"NPROC", "PYTHONHASHSEED", "LD_PRELOAD"})
+#: The share of extra work in every iteration: a slow-down of known size, see ``twinbench selftest --live``.
+EXTRA_WORK = "TWINBENCH_EXTRA_WORK"
+RECORDED = frozenset({"NPROC", "PYTHONHASHSEED", "LD_PRELOAD", EXTRA_WORK})
 #: Terraform owns two prefixes within TF_, and TF_VAR_ is where people put passwords: neither inherited nor recorded.
 _FOREIGN_PREFIXES = ("TF_VAR_", "TF_CLI_")
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY", "ACCESS_KEY")

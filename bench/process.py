@@ -56,14 +56,14 @@ class Worker(Protocol):
 class ProcessWorker:
     """A fresh process of an environment's own interpreter."""
 
-    def __init__(self, python: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, python: str, environment: Mapping[str, str], launch: Path = LAUNCH) -> None:
         self._log = tempfile.TemporaryFile(prefix="twinbench-worker-")  # noqa: SIM115 - lives as long as the worker
         self._tail = ""
         self._channel, theirs = Pipe()
         lifeline_read, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [python, "-s", "-P", str(LAUNCH), str(theirs.fileno()), str(lifeline_read)],
+                [python, "-s", "-P", str(launch), str(theirs.fileno()), str(lifeline_read)],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

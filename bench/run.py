@@ -19,7 +19,7 @@ from bench.environments import Environment
 from bench.errors import UsageError
 from bench.materials import Materials, Produce, Produced
 from bench.plan import IDIOM, Block
-from bench.process import ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeout
+from bench.process import LAUNCH, ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeout
 from bench.record import Record, TimedOut, Unsupported
 from bench.store import Appender
 from bench.sweep import Series
@@ -63,11 +63,13 @@ def interpreters(given: Sequence[str], asked: Sequence[str]) -> dict[str, str]:
     return chosen
 
 
-def spawner(pythons: Mapping[str, str]) -> Spawn:
-    """Start real processes with these interpreters."""
+def spawner(pythons: Mapping[str, str], checkouts: Mapping[str, str] | None = None) -> Spawn:
+    """Start real processes with these interpreters; those of ``checkouts`` run the code in that folder."""
 
     def spawn(environment: Environment, device: str, variables: Mapping[str, str]) -> Worker:
-        return ProcessWorker(pythons[environment.name], variables)
+        folder = (checkouts or {}).get(environment.name)
+        launch = LAUNCH if folder is None else Path(folder) / "bench" / LAUNCH.name
+        return ProcessWorker(pythons[environment.name], variables, launch)
 
     return spawn
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class Setup:
     energy: bool = False
     drift: str = "annotate"
     sweep_limit_s: float = sweep.LIMIT_S
+    #: Environment -> folder of another checkout of this project, whose workers and model code it runs.
+    checkouts: Mapping[str, str] = field(default_factory=dict)
+    extra_work: Mapping[str, float] = field(default_factory=dict)
 
     def series(self) -> sweep.Series:
         """What watches where the sweeps of this request end."""
@@ -94,7 +97,7 @@ def context(setup: Setup, run: str, spawn: Spawn | None = None, on_stage: OnStag
             profile=setup.profile,
             workloads=workloads(),
             store=store,
-            spawn=spawn or spawner(setup.pythons),
+            spawn=spawn or (spawner(setup.pythons, setup.checkouts) if setup.checkouts else spawner(setup.pythons)),
             variables=os.environ,
             git_revision=machine.git_revision(ROOT),
             machine_facts=machine.facts(),
@@ -103,6 +106,8 @@ def context(setup: Setup, run: str, spawn: Spawn | None = None, on_stage: OnStag
             drift=setup.drift,
             # Not while environments are looked at: opening a meter is not free.
             meters=energy.find() if setup.energy and run else None,
+            extra_work=setup.extra_work,
+            revisions={name: machine.git_revision(Path(folder)) for name, folder in setup.checkouts.items()},
         )
     )
     return made[0]

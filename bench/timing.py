@@ -60,6 +60,22 @@ def burst(
     return Burst(iterations, wall, None if cpu is None or cpu_clock is None else cpu_clock() - cpu, started)
 
 
+def extra_work(step: Callable[[], Any], share: float) -> Callable[[], Any]:
+    """``step`` with ``share`` more work: at 0.1 every tenth call does it twice. A slow-down whose size is known."""
+    owed = 0.0
+
+    def longer() -> Any:
+        nonlocal owed
+        out = step()
+        owed += share
+        while owed >= 1.0 - 1e-9:
+            owed -= 1.0
+            out = step()
+        return out
+
+    return longer
+
+
 #: Runs one burst of so many iterations, with whatever preparation the program needs, outside the timed region.
 RunBurst = Callable[[int], Burst]
 

@@ -11,21 +11,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bench.cell import Cell
+from bench.evidence import Duets, Estimate, Evidence, critical, means
 from bench.record import Fingerprint
-from bench.stats import (
-    Floats,
-    GeometricMean,
-    Interval,
-    beyond_p,
-    checked_logs,
-    geometric_mean,
-    interval_of,
-    pocock_level,
-    sample_of_logs,
-    sequential_p,
-    t_quantile,
-)
+from bench.stats import Floats, GeometricMean, Interval, geometric_mean, pocock_level, sequential_p
 
 #: Blocks after which a duet is looked at; each look doubles the data.
 LOOKS = (8, 16, 32)
@@ -50,7 +41,8 @@ PRECISION_VARIABLES = (
 class Verdict:
     """``word``: faster, slower, same or inconclusive. ``ratio`` is None where nothing could be compared at all.
 
-    ``ratio`` has the confidence of one look. ``p_value`` is that of an effect beyond the margin, over all looks.
+    ``ratio`` has the confidence of one look: see ``evidence.critical``. ``p_value`` is that of an effect beyond the
+    margin, over all looks.
     """
 
     word: str
@@ -77,12 +69,12 @@ class Comparison:
 
 
 def decide(
-    log_ratios: Sequence[float] | Floats,
+    blocks: Sequence[float] | Floats | Evidence,
     margin: float = MARGIN,
     looks: tuple[int, ...] = LOOKS,
     level: float | None = None,
 ) -> Verdict:
-    """The verdict on one log-ratio a block, ``log(speed of B / speed of A)``.
+    """The verdict on blocks: one log-ratio each, ``log(speed of B / speed of A)``, or all their bursts (``Duets``).
 
     Looks at the first 8, 16 and 32 blocks, as far as they are there, and stops at the first that tells; so calling it
     again with more blocks never turns a verdict round. ``level`` is the two-sided level of each look, by default
@@ -91,26 +83,87 @@ def decide(
     Raises:
         ValueError: no blocks, one that is not finite, or a negative margin.
     """
-    logs = checked_logs(log_ratios)
+    evidence = means(blocks) if isinstance(blocks, Sequence | np.ndarray) else blocks
     if not margin >= 0:
         raise ValueError(f"margin is {margin}; it must not be negative")
     band = math.log1p(margin)
     level = pocock_level(looks, LOOK_ALPHA) if level is None else level
     smallest = 1.0
-    done = [look for look in looks if look <= logs.size]
+    done = [look for look in looks if look <= evidence.blocks]
+    found = None
     for number, look in enumerate(done, start=1):
-        sample = sample_of_logs(logs[:look])
-        smallest = min(smallest, beyond_p(sample, band))
-        ratio = interval_of(sample, 1 - level)
+        found = evidence.first(look).estimate(level, band)
+        smallest = min(smallest, found.p_value)
+        ratio = ratio_of(found)
         word = word_of(ratio, margin)
         if word != "inconclusive":
             where = "lies within" if word == "same" else "lies beyond"
             detail = f"the whole interval {where} ±{margin:.1%} after {look} blocks"
             return Verdict(word, ratio, look, sequential_p(smallest, looks[:number]), detail)
-    sample = sample_of_logs(logs)
+    if found is None or done[-1] < evidence.blocks:
+        found = evidence.estimate(level, band)
     p_value = sequential_p(smallest, looks[: len(done)]) if done else None
-    detail = what_it_takes(logs, band, level, looks)
-    return Verdict("inconclusive", interval_of(sample, 1 - level), int(logs.size), p_value, detail)
+    detail = what_it_takes(found, evidence.blocks, band, level, looks)
+    return Verdict("inconclusive", ratio_of(found), evidence.blocks, p_value, detail)
+
+
+def judge(duets: Duets, margin: float = MARGIN, looks: tuple[int, ...] = LOOKS, level: float | None = None) -> Verdict:
+    """``decide``, and then whether the whole time agrees with the typical bursts that decided.
+
+    A program that is slow in a few bursts only (a collection of garbage, a kernel compiled anew) has the same typical
+    bursts. So ``same`` does not stand, nor does a word that the total contradicts.
+    """
+    verdict = decide(duets, margin, looks, level)
+    if verdict.word == "inconclusive":
+        return verdict
+    level = pocock_level(looks, LOOK_ALPHA) if level is None else level
+    total = ratio_of(duets.first(verdict.blocks).totals().estimate(level, math.log1p(margin)))
+    whole = word_of(total, margin)
+    if whole in ("inconclusive", verdict.word) or (whole == "same" and verdict.word != "same"):
+        return verdict
+    detail = (
+        f"typical bursts say {verdict.word}, but in total B has {total.estimate:.3g} times the speed: "
+        f"some bursts of one side are much slower"
+    )
+    return replace(verdict, word="inconclusive", detail=detail)
+
+
+#: A confirmation takes at least so many blocks.
+FEWEST_AGAIN = 4
+
+
+def blocks_again(verdict: Verdict) -> int:
+    """How many fresh blocks a ``faster`` or ``slower`` is confirmed with: half of what it took."""
+    return max(FEWEST_AGAIN, verdict.blocks // 2)
+
+
+def confirmed(verdict: Verdict, again: Evidence, margin: float = MARGIN) -> Verdict:
+    """``faster`` or ``slower`` stands when fresh blocks alone also show more than the margin, on the same side.
+
+    Their estimate is asked, not their interval: that an effect is there the first blocks have shown, and an interval of
+    half as many would miss a third of the true ones. What a passing disturbance caused does not come twice.
+    """
+    if verdict.word not in ("faster", "slower") or not again.blocks:
+        return verdict
+    found = again.estimate(ALPHA, math.log1p(margin)).log
+    text = f"{again.blocks} fresh blocks: {math.exp(found):.3g} times the speed"
+    if (found if verdict.word == "faster" else -found) > math.log1p(margin):
+        return replace(verdict, detail=f"{verdict.detail}; confirmed by {text}")
+    detail = f"{verdict.word} in {verdict.blocks} blocks, but not confirmed by {text}"
+    return replace(verdict, word="inconclusive", detail=detail)
+
+
+def ratio_of(found: Estimate) -> Interval:
+    """From logs back to a ratio."""
+    if found.low is None or found.high is None:
+        return Interval(math.exp(found.log), None, None, found.confidence)
+    low, high = (math.exp(min(bound, 700.0)) for bound in (found.low, found.high))
+    return Interval(math.exp(found.log), low, high, found.confidence)
+
+
+def looks_within(blocks: int) -> tuple[int, ...]:
+    """The looks of a comparison planned with so many blocks: the usual ones, and the last block if it is none."""
+    return (*(look for look in LOOKS if look < blocks), blocks)
 
 
 def word_of(ratio: Interval, margin: float) -> str:
@@ -124,29 +177,35 @@ def word_of(ratio: Interval, margin: float) -> str:
     return "same" if 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin else "inconclusive"
 
 
-def what_it_takes(logs: Floats, band: float, level: float, looks: tuple[int, ...] = LOOKS) -> str:
+def what_it_takes(found: Estimate, blocks: int, band: float, level: float, looks: tuple[int, ...] = LOOKS) -> str:
     """For people: the smallest effect that these blocks would have shown, and how many more it would take to tell.
 
     Both are for a chance of four in five, with the scatter seen so far; rough, as scatter from few blocks is.
     """
-    if logs.size < 2:
+    if found.error is None:
         return f"one block gives no interval; the first look is after {looks[0]} blocks"
     power = 0.8416  # normal quantile of 0.8
-    sd = float(logs.std(ddof=1))
-    reach = t_quantile(1 - level / 2, logs.size - 1) + power
-    visible = math.expm1(min(band + reach * sd / math.sqrt(logs.size), 50.0))
-    text = f"an effect below {visible:.1%} would not have shown in {logs.size} blocks"
-    gap = abs(abs(float(logs.mean())) - band)
+    sd = found.error * math.sqrt(blocks)
+    bands = band / found.error if found.error else math.inf
+    reach = critical(level, blocks - 1, min(bands, 5.0)) + power
+    visible = math.expm1(min(band + reach * found.error, 50.0))
+    text = f"an effect below {visible:.1%} would not have shown in {blocks} blocks"
+    gap = abs(abs(found.log) - band)
     if gap <= sd / 100:
         return f"{text}; the ratio lies on the edge of the margin, more blocks will hardly tell"
-    needed = math.ceil(((t_quantile(1 - level / 2, 30) + power) * sd / gap) ** 2)
-    more = max(needed, looks[0], logs.size + 1) - int(logs.size)
+    needed = math.ceil(((critical(level, 30, min(bands, 5.0)) + power) * sd / gap) ** 2)
+    more = max(needed, looks[0], blocks + 1) - blocks
     return f"{text}; about {more} more block{'s' if more > 1 else ''} would tell"
 
 
-def aa_floor(log_ratios: Sequence[float] | Floats, confidence: float = 0.95) -> float:
-    """The margin below which this machine tells a cell from itself: the farther end of the A/A interval, as a share."""
-    ratio = interval_of(sample_of_logs(checked_logs(log_ratios)), confidence)
+def aa_floor(blocks: Sequence[float] | Floats | Evidence, level: float = ALPHA) -> float:
+    """The margin below which this machine tells a cell from itself: the farther end of the A/A interval, as a share.
+
+    Raises:
+        ValueError: fewer than two blocks.
+    """
+    evidence = means(blocks) if isinstance(blocks, Sequence | np.ndarray) else blocks
+    ratio = ratio_of(evidence.estimate(level, 0.0))
     if ratio.low is None or ratio.high is None:
         raise ValueError("an A/A floor needs two blocks or more, got 1")
     return max(ratio.high, 1 / ratio.low) - 1

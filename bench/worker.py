@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import time
 import traceback
@@ -89,6 +90,8 @@ class Session(PassStages):
     config: Config
     twin: Any
     inputs: Arrays
+    #: The step with extra work in it, None for the usual case.
+    longer: Callable[[], Any] | None = None
     #: Why the device is a virtual one, None when it is not.
     virtual: str | None = None
 
@@ -126,6 +129,8 @@ class Session(PassStages):
         self.config = spec.settings(self.cell.size, phase, self.cell.variant)
         self.twin = self.framework.load_twin(self.cell.workload, twins)
         self.program = self._program(loaded)
+        extra = float(os.environ.get(environments.EXTRA_WORK, "0"))
+        self.longer = timing.extra_work(lambda: self.program.step(), extra) if extra else None
         self.flops = spec.flops(self.config, phase, self.cell.batch)
         self.bytes_moved = spec.bytes_moved(self.config, phase, loaded, self.inputs)
         layout = self.twin.layout(self.config) if hasattr(self.twin, "layout") else None
@@ -360,7 +365,8 @@ class Session(PassStages):
         framework = self.framework
         self.program.reset()
         framework.barrier(None)  # the reset's own work must not be in flight when the clock starts
-        return timing.burst(self.program.step, self._end_of_step, iterations, framework.clock, framework.cpu_clock)
+        step = self.longer or self.program.step
+        return timing.burst(step, self._end_of_step, iterations, framework.clock, framework.cpu_clock)
 
     def _calibrations(self) -> list[int]:
         framework = self.framework

@@ -18,7 +18,7 @@ Ran = tuple[int, str, str]
 Cli = Callable[..., Ran]
 
 
-def local_spawner(pythons: Mapping[str, str]) -> Callable[..., Worker]:
+def local_spawner(pythons: Mapping[str, str], checkouts: Mapping[str, str] | None = None) -> Callable[..., Worker]:
     """In place of ``bench.run.spawner``: no processes."""
 
     def spawn(environment: Environment, device: str, variables: Mapping[str, str]) -> Worker:

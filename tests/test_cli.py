@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bench import setup, store
+from bench import machine, setup, store
 from bench.environments import Environment
 from bench.labels import IMPLAUSIBLE_ROOFLINE
 from bench.process import Worker
@@ -20,6 +20,7 @@ from bench.workload import get
 from tests import harness
 from tests.harness import Cli, command_line, no_processes, only_run, records_of
 
+ROOT = Path(__file__).parent.parent
 TINY = ("mlp:tiny-test", "--environment", "fake", "--device", "cpu")
 SMALL = ("--processes", "1", "--bursts", "2", "--results", "r")
 
@@ -226,7 +227,36 @@ def test_compare_live_finds_a_tenth_and_says_slower_with_exit_1(cli: Cli, tmp_pa
     code, out, _ = cli("compare", "fake", "fake-slower", *one)
     assert code == 1, out
     assert "slower" in out
-    assert len(records_of(only_run(tmp_path / "r"))) == 16, "it told at the first look and stopped"
+    records = records_of(only_run(tmp_path / "r"))
+    assert len(records) == 24, "it told at the first look, and was measured again in four fresh blocks"
+    assert sum(record.block.startswith("again-") for record in records) == 8
+    assert "confirmed" in out
+    assert all(len(record.measurement.bursts.wall_ns) > 3 for record in records if record.measurement), "turns of six"
+
+
+def test_a_checkout_is_a_side_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--results", "r", "--blocks", "8")
+    code, out, err = cli("compare", "fake", "fake@old", "--checkout", f"fake@old={ROOT}", *one)
+    assert code == 0, out + err
+    assert {record.cell.environment for record in records_of(only_run(tmp_path / "r"))} == {"fake", "fake@old"}
+    for option, message in (
+        ("fake@old", "--checkout takes NAME=FOLDER"),
+        (f"fake@odl={ROOT}", "unknown side 'fake@odl'; did you mean 'fake@old'?"),
+        ("fake@old=/", "is no checkout of this project"),
+    ):
+        code, _, err = cli("compare", "fake", "fake@old", "--checkout", option, *one)
+        assert (code, message in one_line(err)) == (2, True), err
+
+
+def test_the_floor_of_this_machine_is_the_margin_unless_one_is_given(cli: Cli, tmp_path: Path) -> None:
+    floors = {"wall": 0.2, "cpu": 0.2}
+    (tmp_path / "r").mkdir()
+    live = {"host": machine.facts()["host"], "floors": floors}
+    (tmp_path / "r" / "selftest.json").write_text(json.dumps({"schema": 1, "live": live}))
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "3", "--results", "r", "--blocks", "8")
+    code, out, _ = cli("compare", "fake", "fake-slower", *one)
+    assert (code, "margin raised to the A/A" in out, "±20.0%" in out) == (0, True, True), out
+    assert cli("compare", "fake", "fake-slower", "--margin", "0.03", *one)[0] == 1
 
 
 def test_compare_live_of_the_same_thing_is_the_same(cli: Cli) -> None:

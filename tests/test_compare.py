@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench import environments, run
 from bench.cell import Cell
 from bench.compare import aa_floor, block_log_ratio, compare_duets, compare_runs, decide, refusal
+from bench.process import LAUNCH
 from bench.record import Failed, Record, Wrong
 from bench.stats import Floats, Interval
 from bench.summary import CellSummary, summarise
@@ -150,6 +153,39 @@ def test_a_cell_against_itself_is_told_apart_by_process_and_raises_the_margin() 
     assert pair.verdict.word == "same"
     assert any("raised to the A/A floor" in note for note in pair.notes)
     assert aa_floor(math.log(1.2) + noise(8, 0.001)) == pytest.approx(0.2, abs=0.01)
+
+
+def again(records: list[Record]) -> list[Record]:
+    """The same records as blocks that were measured because others were flagged."""
+    return [
+        record(one.cell, 1000 + one.process, measured=one.measurement, block="again-" + one.block) for one in records
+    ]
+
+
+def test_a_word_needs_the_blocks_that_were_measured_again() -> None:
+    (kept,) = compare_duets(duet(8, 1.3) + again(duet(4, 1.25)))
+    assert (kept.verdict.word, kept.verdict.blocks) == ("faster", 8)
+    assert "confirmed by 4 fresh blocks" in kept.verdict.detail
+    (lost,) = compare_duets(duet(8, 1.3) + again(duet(4, 1.0)))
+    assert lost.verdict.word == "inconclusive"
+    assert "not confirmed by 4 fresh blocks" in lost.verdict.detail
+
+
+def test_the_floor_of_this_machine_replaces_a_smaller_margin_by_clock() -> None:
+    (found,) = compare_duets(duet(8, 1.1), machine_floors={"wall": 0.2, "cpu": 0.01})
+    assert found.verdict.word == "faster"
+    (found,) = compare_duets(duet(8, 1.1), machine_floors={"wall": 0.01, "cpu": 0.2})
+    assert found.verdict.word == "same"
+    assert found.notes == ("margin raised to the A/A floor of 20.0%",)
+
+
+def test_a_checkout_starts_its_own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, Path]] = []
+    monkeypatch.setattr(run, "ProcessWorker", lambda python, variables, launch: started.append((python, launch)))
+    spawn = run.spawner({"torch": "a", "torch@old": "b"}, {"torch@old": "/other"})
+    for name in ("torch", "torch@old"):
+        spawn(environments.get(name), "cpu", {})
+    assert started == [("a", LAUNCH), ("b", Path("/other/bench/launch.py"))]
 
 
 def test_three_blocks_are_looked_at_once() -> None:

@@ -1,0 +1,121 @@
+"""Recorded iteration times for replays: JSON lines, gzipped or not. NumPy and the standard library.
+
+Two kinds of line, which may share a file. A fresh process: ``v`` the iteration times in ns, in order. A block of
+processes that took turns: ``rec`` maps a side (``A``, ``A2`` identical to it, ``B5`` and ``B10`` with so many percent
+more work) to rounds of [wall ns of each iteration, CPU ns of each iteration]. Further keys are not looked at.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.evidence import Duets, Pairs, pairs_of
+from bench.stats import Floats
+
+CLOCKS = ("wall", "cpu")
+#: The side that the others are compared with.
+BASE = "A"
+
+
+@dataclass(frozen=True)
+class Turns:
+    """One side of a recorded block: the turn of each iteration, and its time in ns by clock."""
+
+    turn: Floats
+    ns: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file: processes in the order in which they ran, and blocks, each with its sides by name."""
+
+    name: str
+    sha256: str
+    processes: tuple[Floats, ...]
+    blocks: tuple[dict[str, Turns], ...]
+
+    def sides(self) -> list[str]:
+        """The sides, besides ``A``, that every block has."""
+        if not self.blocks:
+            return []
+        common = set.intersection(*(set(block) for block in self.blocks))
+        return [side for side in self.blocks[0] if side in common and side != BASE]
+
+    def duets(self, side: str, clock: str, slowdown: float = 0.0) -> Duets:
+        """Every block, A against ``side``, whose times are made ``slowdown`` longer.
+
+        The order of the sides within a round was random and is not recorded; here A is always the first.
+        """
+        return Duets(tuple(_pairs(block[BASE], block[side], clock, slowdown) for block in self.blocks))
+
+    def alternating(self, slowdown: float = 0.0) -> Duets:
+        """Blocks of two processes that ran one after the other, every second one ``slowdown`` slower."""
+        ones, others = self.processes[::2], self.processes[1::2]
+        made = []
+        for number, (one, other) in enumerate(zip(ones, others, strict=False)):
+            a, b = (one, other) if number % 2 == 0 else (other, one)
+            made.append(pairs_of(a, b * (1 + slowdown), range(a.size), range(a.size, a.size + b.size)))
+        return Duets(tuple(made))
+
+
+def _pairs(a: Turns, b: Turns, clock: str, slowdown: float) -> Pairs:
+    a_ns, b_ns = a.ns[clock], b.ns[clock] * (1 + slowdown)
+    return pairs_of(a_ns, b_ns, (2 * a.turn).tolist(), (2 * b.turn + 1).tolist())
+
+
+def read(path: Path) -> Recording:
+    """One file of recordings.
+
+    Raises:
+        UsageError: it cannot be read, holds nothing, or a line is neither a process nor a block; names the line.
+    """
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UsageError(f"--noise {path}: {error}") from error
+    processes: list[Floats] = []
+    blocks: list[dict[str, Turns]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if "rec" in row:
+                blocks.append({side: _turns(rounds) for side, rounds in row["rec"].items()})
+                if BASE not in blocks[-1] or len(blocks[-1]) < 2:
+                    raise ValueError(f"a block needs the side {BASE!r} and another, got {sorted(blocks[-1])}")
+            else:
+                processes.append(_times(row["v"], "v"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"--noise {path}, line {number}: {type(error).__name__}: {error}; it must be a process with iteration "
+                f"times 'v' or a block with rounds 'rec'"
+            ) from error
+    if not processes and not blocks:
+        raise UsageError(f"--noise {path}: no process and no block in it")
+    return Recording(path.name, hashlib.sha256(raw).hexdigest(), tuple(processes), tuple(blocks))
+
+
+def _turns(rounds: list[list[Any]]) -> Turns:
+    columns = {clock: [_times(one[index], clock) for one in rounds] for index, clock in enumerate(CLOCKS)}
+    sizes = [times.size for times in columns["wall"]]
+    if sizes != [times.size for times in columns["cpu"]]:
+        raise ValueError("a round has different numbers of wall and CPU times")
+    turn: Floats = np.repeat(np.arange(len(rounds), dtype=np.float64), sizes)
+    return Turns(turn, {clock: np.concatenate(times) for clock, times in columns.items()})
+
+
+def _times(values: Any, what: str) -> Floats:
+    times = np.asarray(values, dtype=np.float64)
+    if times.ndim != 1 or not times.size or not np.isfinite(times).all() or times.min() <= 0:
+        raise ValueError(f"{what} must be one or more positive times")
+    return times

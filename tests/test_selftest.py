@@ -1,0 +1,174 @@
+"""``twinbench selftest``: the command, its JSON, recordings that cannot be used, and what --live leaves behind."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import history_rates, live, machine, rates, selftest, setup
+from bench.environments import EXTRA_WORK, Environment
+from bench.errors import UsageError
+from bench.process import LocalWorker, Worker
+from bench.rates import Rate, Trials
+from bench.recordings import read
+from bench.timing import extra_work
+from tests.harness import Cli, command_line
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    return command_line(monkeypatch, capsys)
+
+
+def small(path: Path, processes: int = 12, blocks: int = 12) -> Path:
+    """A recording of a quiet machine, both kinds of line in one file."""
+    random = np.random.RandomState(0)
+
+    def times(factor: float, count: int = 6) -> list[int]:
+        return [int(1e6 * factor * part) for part in random.normal(1, 0.01, count)]
+
+    lines: list[dict[str, Any]] = [{"v": times(1.0, 20)} for _ in range(processes)]
+    for _ in range(blocks):
+        sides = {"A": 1.0, "A2": 1.0, "B5": 1.0508, "B10": 1.0996}
+        lines.append({"rec": {s: [[times(factor), times(factor)] for _ in range(4)] for s, factor in sides.items()}})
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return path
+
+
+def test_the_command_prints_and_writes_every_rate_with_its_interval(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("selftest", "--noise", small(tmp_path / "quiet.jsonl.gz"), "--trials", "15", "--results", "r")
+    assert code == 0, out + err
+    assert "+10.0% found (recorded)" in out
+    made = json.loads((tmp_path / "r" / "selftest.json").read_text())
+    assert (made["schema"], made["trials"], made["live"]) == (1, 15, None)
+    assert made["recordings"][0]["blocks"] == 12
+    assert ("history" in made["not_measured"]) != any(row["rule"] == "twinbench nightly" for row in made["rates"])
+    for row in made["rates"]:
+        assert row["hits"] <= row["trials"]
+        assert row["low"] <= row["rate"] <= row["high"]
+    kinds = {(row["rule"], row["origin"]) for row in made["rates"]}
+    assert {("twinbench", "recorded"), ("twinbench", "injected"), ("twinbench", "simulated")} <= kinds
+    assert ("criterion", "injected") not in kinds, "twelve processes are no two runs of five seconds"
+    assert ("asv", "injected") in kinds
+
+
+def test_a_rate_that_misses_its_demand_is_exit_1() -> None:
+    bad = Rate("twinbench", "x", "flagged", 0.0, "identical", 20, 30, 100, demand=(0.0, 0.05))
+    good = Rate("twinbench", "x", "slower", 0.1, "recorded", 20, 95, 100, demand=(0.9, 1.0))
+    found = selftest.Selftest(100, 0, [], [bad, good])
+    assert found.failures == [bad]
+    low, high = bad.bounds
+    assert low == pytest.approx(0.219, abs=0.002)
+    assert high == pytest.approx(0.396, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no process and no block in it"),
+        ('{"v": [1, 2]}\n{"w": 3}', "line 2: KeyError: 'v'"),
+        ('{"v": [1, 0]}', "line 1: ValueError: v must be one or more positive times"),
+        ("{", "line 1: JSONDecodeError"),
+        ('{"rec": {"A": [[[1], [1]]]}}', "line 1: ValueError: a block needs the side 'A' and another"),
+        ('{"rec": {"A": [[[1, 2], [1]]], "A2": [[[1], [1]]]}}', "different numbers of wall and CPU times"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "noise.jsonl"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        read(path)
+    assert message in str(error.value)
+    with pytest.raises(UsageError, match="No such file"):
+        read(tmp_path / "gone")
+
+
+def test_extra_work_is_the_share_that_was_asked_for() -> None:
+    calls: list[int] = []
+    step = extra_work(lambda: calls.append(1), 0.1)
+    for _ in range(1000):
+        step()
+    assert len(calls) == 1100
+
+
+class InPlace(LocalWorker):
+    """A worker without a process that sees its own variables while it is asked."""
+
+    def __init__(self, variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._extra, self._patch = variables.get(EXTRA_WORK, "0"), monkeypatch
+
+    def call(self, stage: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
+        """See Worker.call."""
+        with self._patch.context() as patch:
+            patch.setenv(EXTRA_WORK, self._extra)
+            return super().call(stage, timeout_s, **arguments)
+
+
+def test_live_finds_its_own_slow_down_and_leaves_a_floor(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spawner(pythons: Mapping[str, str]) -> Any:
+        def spawn(environment: Environment, device: str, variables: Mapping[str, str]) -> Worker:
+            return InPlace(variables, monkeypatch)
+
+        return spawn
+
+    monkeypatch.setattr(setup, "spawner", spawner)
+    monkeypatch.setattr(selftest, "_all", lambda recordings, trials, missing: iter(()))
+    one = ("--environment", "fake", "-w", "mlp:tiny-test", "--bursts", "3", "--blocks", "8", "--results", "r")
+    code, out, err = cli("selftest", "--live", "--trials", "1", *one)
+    assert code == 0, out + err
+    made = json.loads((tmp_path / "r" / "selftest.json").read_text())["live"]
+    words = {verdict["slowdown"]: verdict["word"] for verdict in made["verdicts"]}
+    assert words == {0.0: "same", live.SLOWDOWN: "slower"}
+    assert made["verdicts"][1]["ratio"] == pytest.approx(1 / 1.1, abs=0.01)
+    assert made["floors"] == selftest.floors_here(tmp_path / "r")
+    assert set(made["floors"]) == {"wall", "cpu"}
+    assert [rate["holds"] for rate in made["rates"]] == [True, True]
+    cli("selftest", "--trials", "1", "--results", "r")
+    assert json.loads((tmp_path / "r" / "selftest.json").read_text())["live"] == made, "a replay keeps it"
+
+
+def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / selftest.FILE
+    path.write_text(json.dumps({"schema": 1, "live": {"host": "another", "floors": {"wall": 0.5}}}))
+    assert selftest.floors_here(tmp_path) == {}
+    monkeypatch.setattr(machine, "facts", lambda: {"host": "another"})
+    assert selftest.floors_here(tmp_path) == {"wall": 0.5}
+    path.write_text("{")
+    assert selftest.floors_here(tmp_path) == {}
+
+
+def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the module that knows nights, where there is one."""
+    nights = ModuleType("nights")
+    for name in ("white", "spiky", "autocorrelated"):
+        setattr(nights, name, lambda: None)
+    monkeypatch.setattr(nights, "alarms_per_100_nights", lambda *_: SimpleNamespace(alarmed=3), raising=False)
+    monkeypatch.setattr(
+        nights, "nights_to_find", lambda *_, **__: SimpleNamespace(nights=(1, 5, 6, None)), raising=False
+    )
+    monkeypatch.setattr(importlib, "import_module", lambda name: nights)
+    found = list(history_rates.rates(Trials(4)))
+    assert [(rate.what, rate.hits, rate.holds) for rate in found[:2]] == [
+        ("alarmed", 3, False),
+        ("found in time", 2, False),
+    ]
+    assert len(found) == 9
+    missing: dict[str, str] = {}
+    monkeypatch.setattr(history_rates, "NIGHTS", "bench.no_such_module")
+    monkeypatch.setattr(rates, "of_simulations", lambda trials: iter(()))
+    assert list(selftest._all([], Trials(1), missing)) == []
+    assert "bench.no_such_module" in missing["history"]
