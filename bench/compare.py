@@ -119,11 +119,11 @@ def compare_duets(
 
 
 def _implied(a: Cell, b: Cell) -> AbstractSet[str]:
-    """What differs because it is compared: other work has other bytes, another place other variables."""
+    """What differs because it is compared: other work has other bytes, another place or precision other variables."""
     implied: set[str] = set()
     if a.work != b.work:
         implied |= {"weights_sha256", "inputs_sha256"}
-    if (a.environment, a.device) != (b.environment, b.device):
+    if (a.environment, a.device, a.precision) != (b.environment, b.device, b.precision):
         implied |= set(PRECISION_VARIABLES)
     return frozenset(implied)
 

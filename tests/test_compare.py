@@ -251,7 +251,7 @@ def test_a_variable_of_one_framework_does_not_forbid_comparing_it_with_another()
         return compare_duets(blocks)[0].verdict.detail
 
     assert "MLX_ENABLE_TF32 differs" in verdict_against(CELL.but(mode="another"))
-    for place in (CELL.but(environment="another"), CELL.but(device="cuda")):
+    for place in (CELL.but(environment="another"), CELL.but(device="cuda"), CELL.but(precision="tf32")):
         assert "MLX_ENABLE_TF32" not in verdict_against(place)
 
 
