@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages
+from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, shown, stages
 from bench.report.facts import (
     accelerations,
     command_for,
@@ -107,6 +107,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
         "skipped_cut": max(0, len(meta.skipped_lines) - MAX_SKIPPED),
         "svg": Markup,
+        "shown": shown.block(shown.report(summaries, comparisons, meta)),
         "count": count,
     }
 
