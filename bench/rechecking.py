@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, publishing, reporting, store
+from bench import __version__, index, publishing, reporting, store
 from bench.errors import TwinbenchError, UsageError
 from bench.report import pagefile, raw, recheck, write_report
 
@@ -134,7 +134,7 @@ def _index(figures: Mapping[str, Any], results: Path, path: Path) -> _Remade:
     runs: dict[str, Any] = {}
     for folder in store.runs(results):
         problems: list[str] = []
-        runs[folder.name] = raw.index(raw.Samples(store.read(folder, problems)))
+        runs[folder.name] = raw.index(store.lines(folder, problems, index.glance))
         runs[folder.name]["skipped"] = len(problems)
 
     def made() -> str:

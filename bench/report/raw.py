@@ -1,8 +1,8 @@
 """The figures of cells from the raw samples, by a second path; ``recheck`` holds a page against them.
 
-NumPy and SciPy on whole arrays, and nothing of ``summary``, ``stats`` or ``facts``. Taken over from elsewhere are only
-choices that are no arithmetic: which lines of the store are records, which labels make a timing implausible, and which
-bursts the clock sentinel discards.
+NumPy and SciPy on whole arrays, and none of the arithmetic of ``summary``, ``stats`` or ``facts``. Taken over from
+elsewhere are only choices: which lines of the store are records, how the reason of a failure reads, which labels make a
+timing implausible, and which bursts the clock sentinel discards.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import numpy as np
 
 from bench import environments
 from bench.cell import Cell
+from bench.index import Glance
 from bench.labels import plausible
-from bench.record import Failed, Measured, Measurement, Record, TimedOut, Unsupported, Wrong
+from bench.record import Failed, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
 from bench.sentinel import kept
+from bench.summary import reason_of
 
 Figures = dict[str, Any]
 CONFIDENCE = 0.95
@@ -44,8 +46,7 @@ class Samples:
         measured = [one for one in records if isinstance(one.outcome, Measured)]
         if measured:
             return "measured" if self.log_rates(cell).size else "implausible"
-        tried = Counter((_OUTCOMES[type(one.outcome)], one.outcome) for one in records)
-        return tried.most_common(1)[0][0][0]
+        return commonest([one.outcome for one in records])
 
     def used(self, cell: Cell) -> list[Measurement]:
         """The measurements in the estimate."""
@@ -59,6 +60,11 @@ class Samples:
     def log_rates(self, cell: Cell) -> Any:
         """log of items per second, one a process."""
         return np.array([-_median_log_s(one, "wall_ns") for one in self.used(cell)])
+
+
+def commonest(outcomes: Sequence[Outcome]) -> str:
+    """Of a cell that nobody measured: the word of the outcome, with its reason, that came up most often."""
+    return Counter((_OUTCOMES[type(one)], reason_of(one)) for one in outcomes).most_common(1)[0][0][0]
 
 
 def _median_log_s(one: Measurement, clock: str) -> float:
@@ -255,9 +261,22 @@ def stored(a: Samples, b: Samples, cell: Cell, between_session_sd: float) -> Fig
     return named("ratio", (math.exp(difference), math.exp(difference - half), math.exp(min(difference + half, 700.0))))
 
 
-def index(samples: Samples) -> Figures:
+def index(records: Iterable[Glance]) -> Figures:
     """How the cells of a run ended, and how many processes it has."""
-    records = [one for block in samples.by_cell.values() for one in block]
-    counts = Counter(samples.outcome(cell) for cell in samples.by_cell)
-    noisy = sum(1 for one in records if set(one.labels) - {"stable"})
-    return {**{f"cells_{word}": number for word, number in counts.items()}, "processes": len(records), "noisy": noisy}
+    by_cell: dict[Cell, list[Glance]] = {}
+    processes = noisy = 0
+    for one in records:
+        processes += 1
+        noisy += bool(set(one.labels) - {"stable"})
+        by_cell.setdefault(one.cell, []).append(one)
+    counts = Counter(map(_ended, by_cell.values()))
+    return {**{f"cells_{word}": number for word, number in counts.items()}, "processes": processes, "noisy": noisy}
+
+
+def _ended(records: Sequence[Glance]) -> str:
+    outcomes = [one.outcome for one in records]
+    if any(isinstance(one, Wrong) for one in outcomes):
+        return "wrong"
+    if any(isinstance(one, Measured) for one in outcomes):
+        return "measured" if any(one.is_timed for one in records) else "implausible"
+    return commonest(outcomes)
