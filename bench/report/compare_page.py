@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.stats import GeometricMean
 from bench.summary import CellSummary, Interval
 from bench.verdict import Comparison
 
+Rows = Mapping[Cell, CellSummary]
 #: A bar is drawn on a strip of this size, in units of its own.
 WIDTH, HEIGHT = 240.0, 30.0
 #: The axis reaches at least so many margins to either side.
@@ -84,6 +85,7 @@ def render(found: Compared) -> str:
 def values(found: Compared) -> dict[str, Any]:
     """All that the template needs; the Markdown is made from it, too."""
     order = by_strength(found.comparisons)
+    a, b = ({row.cell: row for row in rows} for rows in (found.rows_a, found.rows_b))
     reach = _reach(order, found.margin)
     around = surroundings(found.rows_a, found.rows_b)
     counts = Counter(one.verdict.word for one in order)
@@ -96,7 +98,7 @@ def values(found: Compared) -> dict[str, Any]:
         "headline": headline(counts, len(found.comparisons) - len(order), found.margin),
         "mean": mean_sentence(found.mean),
         "around": around,
-        "rows": [_row(one, found, reach) for one in order],
+        "rows": [_row(one, a, b, found, reach) for one in order],
         "counts": {word: counts[word] for word in WORDS},
         "axis": (numbers.significant(math.exp(-reach), 2), numbers.significant(math.exp(reach), 2)),
         "margin": numbers.percent(found.margin),
@@ -177,8 +179,8 @@ def command(found: Compared) -> str:
     return shlex.join(words)
 
 
-def _row(one: Comparison, found: Compared, reach: float) -> Row:
-    verdict, a, b = one.verdict, *({row.cell: row for row in rows} for rows in (found.rows_a, found.rows_b))
+def _row(one: Comparison, a: Rows, b: Rows, found: Compared, reach: float) -> Row:
+    verdict = one.verdict
     assert verdict.ratio is not None
     same_cell = one.cell_a == one.cell_b
     lacks = needs(one, a, b, found.margin, found.session_sd)

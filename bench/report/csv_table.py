@@ -71,7 +71,7 @@ COMPARED: Columns = {
     "needs": "what it would take to tell",
 }
 #: A cell of a spreadsheet that begins so is a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@")
 
 
 def report(summaries: Sequence[CellSummary], baseline: str) -> str:
