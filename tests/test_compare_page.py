@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import html
 import io
 import re
 from dataclasses import replace
@@ -54,7 +57,11 @@ def test_the_page_is_whole_fetches_nothing_and_runs_nothing(cli: Cli, tmp_path: 
     parser = parsed(text)
     assert len(parser.ids) == len(set(parser.ids))
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(parser.tags)
-    assert "default-src 'none'; script-src 'none'" in text
+    style = re.search(r"<style>(.*?)</style>", text, flags=re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"content=\"default-src 'none'; style-src 'sha256-{digest}'; base-uri" in html.unescape(text)
+    assert not [name for name, _ in parser.attributes if name == "style" or name.startswith("on")]
     assert not [value for name, value in parser.attributes if "//" in value]
     assert text.index('id="surroundings"') < text.index('id="cells"'), "what differs comes first"
     assert cli("report", "--compare", A, B, "--recheck")[0] == 0, "the page knows its margin and its scatter"
