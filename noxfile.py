@@ -293,6 +293,7 @@ def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False)
             session.run("twinbench", "report")
         raise
     session.run("twinbench", "report")
+    session.run("twinbench", "report", "--index")
 
 
 def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> None:
