@@ -345,6 +345,7 @@ def report(
     margin: Margin = MARGIN,
     results: Results = RESULTS,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    figures: Annotated[bool, typer.Option(help="also write the figures as SVG and PNG, beside the page")] = True,
 ) -> None:
     """Write an HTML page (or Markdown) on one or more runs."""
     from bench import reporting
@@ -358,7 +359,9 @@ def report(
         return
     if format_ != "html":
         raise UsageError(f"--format is html or markdown, got {format_!r}")
-    path = reporting.write_html(material, out or Path("reports") / f"{folders[-1].resolve().name}.html")
+    path = reporting.write_html(
+        material, out or Path("reports") / f"{folders[-1].resolve().name}.html", figures
+    )
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if open_:
         typer.launch(str(path.resolve()))
