@@ -11,8 +11,10 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,17 +129,25 @@ class Picture:
         """The figure as SVG and PNG (200 dpi) in ``folder``, on white, for papers and slides."""
         vector, raster = folder / f"{self.name}.svg", folder / f"{self.name}.png"
         vector.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + _svg_text(self.draw, PAPER), encoding="utf-8")
-        with mpl.rc_context(settings(PAPER)):
+        with _drawing(PAPER):
             figure = self.draw(PAPER)
             FigureCanvasAgg(figure)
             figure.savefig(raster, dpi=PNG_DPI, facecolor=PAPER.paper, metadata={"Software": None})
         return [vector, raster]
 
 
+@contextmanager
+def _drawing(palette: Palette) -> Iterator[None]:
+    """The settings; names from records may hold signs that matplotlib's font lacks, which the page's fonts have."""
+    with mpl.rc_context(settings(palette)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def _svg_text(draw: Drawing, palette: Palette, *, transparent: bool = False) -> str:
     """From ``<svg`` on, without dates, comments and metadata: the same records give the same bytes."""
     buffer = io.StringIO()
-    with mpl.rc_context(settings(palette)):
+    with _drawing(palette):
         figure = draw(palette)
         FigureCanvasSVG(figure)
         metadata = {"Date": None, "Creator": None}
