@@ -16,7 +16,7 @@ from bench.report.ink import Picture
 from bench.report.machines import text
 
 #: Rows of the time-line, and bars that can be told apart in it.
-MAX_LANES, MAX_STROKES = 24, 600
+MAX_LANES, MAX_STROKES, MAX_ROWS = 24, 400, 1_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def timeline(processes: Sequence[Process]) -> Picture | None:
 
 
 def rows(processes: Sequence[Process]) -> list[CourseRow]:
-    """One per process, in the order in which they were recorded."""
+    """One per process, in the order in which they were recorded; the first ``MAX_ROWS``."""
     return [
         CourseRow(
             minute="–" if start is None else f"{start:.1f}",
@@ -94,7 +94,7 @@ def rows(processes: Sequence[Process]) -> list[CourseRow]:
             calibration="–" if one.calibration_change is None else f"{100 * one.calibration_change:+.1f} %",
             power=power_text(one.power),
         )
-        for one, start in zip(processes, _minutes(processes), strict=True)
+        for one, start in zip(processes[:MAX_ROWS], _minutes(processes[:MAX_ROWS]), strict=True)
     ]
 
 

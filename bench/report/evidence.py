@@ -20,10 +20,10 @@ from bench.record import Measured, Measurement, Record
 from bench.stats import percentiles
 from bench.summary import process_sample
 
-#: Processes of which a page tells one by one: 300 cells, five processes each.
+#: Processes of which a page knows anything: 300 cells, five processes each.
 MAX_PROCESSES = 1_500
 #: Raw records in a page, compressed, before base64 makes four bytes of three: the page must stay below 3 MB.
-MAX_RAW_BYTES = 900_000
+MAX_RAW_BYTES = 750_000
 QUANTILES = (5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 
 

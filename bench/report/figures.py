@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -59,13 +60,14 @@ def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
     found = _rated(axes, lines, palette)
     # Wide intervals of single cells must not squeeze all bars: a third beyond the longest bar is enough.
     end = 1.33 * max(rate.estimate for _, _, rate in found)
-    for y, line, rate in found:
-        axes.barh(y, rate.estimate, height=0.62, color=palette.of(line.series), linewidth=0)
-        if rate.low is not None and rate.high is not None:
-            axes.hlines(y, rate.low, min(rate.high, end), color=palette.ink, linewidth=1.1)
-            axes.scatter([rate.low], [y], marker="|", s=34, color=palette.ink, linewidth=1.1)
-            marker = "|" if rate.high <= end else ">"
-            axes.scatter([min(rate.high, end)], [y], marker=marker, s=34, color=palette.ink, linewidth=1.1)
+    rows = [y for y, _, _ in found]
+    colours = [palette.of(line.series) for _, line, _ in found]
+    axes.barh(rows, [rate.estimate for _, _, rate in found], height=0.62, color=colours, linewidth=0, clip_on=False)
+    spread = [(y, rate.low, rate.high) for y, _, rate in found if rate.low is not None and rate.high is not None]
+    _strokes(axes, [(y, low, min(high, end), palette.ink, 1.1) for y, low, high in spread])
+    ticks = [(low, y) for y, low, _ in spread] + [(high, y) for y, _, high in spread if high <= end]
+    _dots(axes, ticks, marker="|", s=34, color=palette.ink, linewidth=1.1)
+    _dots(axes, [(end, y) for y, _, high in spread if high > end], marker=">", s=34, color=palette.ink, linewidth=0)
     axes.set_xlim(0, 1.02 * end)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.set_xlabel(plain(f"{unit}, with 95 % intervals between processes"))
@@ -75,6 +77,10 @@ def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
 def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
     """One stroke per process: thin from p5 to p95, thick from p25 to p75, a dot at p50, a ring at p99; log axis."""
     figure, axes = canvas(len(lines), palette)
+    strokes: list[tuple[float, float, float, str, float]] = []
+    middles: list[tuple[float, float]] = []
+    tails: list[tuple[float, float]] = []
+    rings: list[str] = []
     times: list[float] = []
     for y, line in enumerate(lines):
         if not line.boxes:
@@ -85,11 +91,14 @@ def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
         step = 0.72 / len(line.boxes)
         for number, (p5, p25, p50, p75, p95, p99) in enumerate(line.boxes):
             place = y - 0.36 + step * (number + 0.5)
-            axes.hlines(place, p5, p95, color=colour, linewidth=0.9)
-            axes.hlines(place, p25, p75, color=colour, linewidth=max(1.6, min(4.0, 9 * step)))
-            axes.scatter([p50], [place], s=7, color=palette.ink, linewidth=0, zorder=3)
-            axes.scatter([p99], [place], s=9, facecolors="none", edgecolors=colour, linewidth=0.8, zorder=3)
+            strokes += [(place, p5, p95, colour, 0.9), (place, p25, p75, colour, max(1.6, min(4.0, 9 * step)))]
+            middles.append((p50, place))
+            tails.append((p99, place))
+            rings.append(colour)
             times += [p5, p99]
+    _strokes(axes, strokes)
+    _dots(axes, middles, s=7, color=palette.ink, linewidth=0, zorder=3)
+    _dots(axes, tails, s=9, facecolors="none", edgecolors=rings, linewidth=0.8, zorder=3)
     low, high = min(times) / 1.15, max(times) * 1.15
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -182,6 +191,20 @@ def _rated(axes: Axes, lines: Sequence[Line], palette: Palette) -> list[tuple[in
             words(axes, y, line)
             found.append((y, line, line.interval))
     return found
+
+
+def _strokes(axes: Axes, rows: Sequence[tuple[float, float, float, str, float]]) -> None:
+    """Horizontal lines (row, from, to, colour, width) as one artist: a group each would make pages twice as heavy."""
+    if rows:
+        y, start, end, colours, widths = zip(*rows, strict=True)
+        axes.hlines(y, start, end, colors=colours, linewidth=widths, clip_on=False)
+
+
+def _dots(axes: Axes, places: Sequence[tuple[float, float]], **look: Any) -> None:
+    """Marks at (x, row) as one artist."""
+    if places:
+        x, y = zip(*places, strict=True)
+        axes.scatter(x, y, clip_on=False, **look)
 
 
 def _ends(found: Sequence[tuple[int, Line, Interval]]) -> list[float]:
