@@ -329,6 +329,33 @@ def tests(session: nox.Session) -> None:
     run_pytest(session, () if "--no-frameworks" in session.posargs else (*ENVIRONMENTS, *older))
 
 
+def install_browser(session: nox.Session) -> None:
+    """Playwright, and Chromium where the machine has none: Debian's as root, otherwise Playwright's own build."""
+    install(session, "test", "browser")
+    has = "import benchmarks.screenshots as s; print(s.chromium() or '')"
+    if str(session.run("python", "-c", has, silent=True)).strip():
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "chromium", external=True)
+    else:
+        session.run("playwright", "install", "chromium")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report in a real browser, headless Chromium; arguments after -- go to pytest."""
+    install_browser(session)
+    session.run("pytest", "--browser", "tests/browser", *session.posargs)
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Maintenance: the sample report and its pictures in docs/, made again."""
+    install_browser(session)
+    session.run("python", "-m", "benchmarks.screenshots")
+
+
 @nox.session
 def report(session: nox.Session) -> None:
     """Write the report of runs that are there already; arguments after -- go to `twinbench report`."""

@@ -354,6 +354,7 @@ def report(
     ] = False,
     session_sd: Annotated[float, typer.Option(help="of --compare: as in twinbench compare")] = BETWEEN_SESSION_SD,
     across: Annotated[Words, several("of --compare: facts that may differ, such as chip or threads")] = [],  # noqa: B006
+    figures: Annotated[bool, typer.Option(help="also write the figures as SVG and PNG, beside the page")] = True,
 ) -> None:
     """Write a page (or Markdown, or CSV) on one or more runs, on two against each other, or on all."""
     from bench import publishing, reporting
@@ -384,7 +385,8 @@ def report(
     if format_ == "csv":
         publishing.write_csv(material.summaries, baseline, out)
         return
-    path = reporting.write_html(material, out or Path("reports") / f"{folders[-1].resolve().name}.html")
+    path = out or Path("reports") / f"{folders[-1].resolve().name}.html"
+    path = reporting.write_html(material, path, figures)
     _written(path, open_)
 
 

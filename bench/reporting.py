@@ -13,6 +13,7 @@ from bench.compare import compare_duets
 from bench.errors import UsageError
 from bench.record import Fingerprint, Measured, Record
 from bench.report import ReportMeta, as_markdown, write_report
+from bench.report.evidence import Gatherer
 from bench.summary import CellSummary, summarise
 from bench.verdict import Comparison, refusal
 
@@ -27,12 +28,13 @@ class Material:
 
 
 class _Passing:
-    """Looks at records on their way: first and last time, and whether any two shared a block."""
+    """Looks at records on their way: first and last time, whether any two shared a block, and what pages show of each."""
 
     def __init__(self) -> None:
         self.first: str | None = None
         self.last: str | None = None
         self.duets = False
+        self.gatherer = Gatherer()
         self._blocks: set[tuple[str, str]] = set()
         self._seen: dict[Cell, tuple[str, Fingerprint]] = {}
 
@@ -45,6 +47,7 @@ class _Passing:
             block = (record.run, record.block)
             self.duets |= block in self._blocks
             self._blocks.add(block)
+            self.gatherer.add(record)
             yield record
 
     def _same_surroundings(self, record: Record) -> None:
@@ -86,6 +89,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         raise UsageError(f"no records in {', '.join(map(str, folders))}")
     comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
     audited = tuple(audits.read(folders, problems))
+    evidence = passing.gatherer.evidence(folders, problems)
     names = tuple(folder.resolve().name for folder in folders)
     meta = ReportMeta(
         title=title or f"twinbench: {', '.join(names)}",
@@ -98,18 +102,20 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         baseline=baseline,
         margin=margin,
         audits=audited,
+        evidence=evidence,
     )
     return Material(summaries, comparisons, meta)
 
 
-def write_html(material: Material, path: Path) -> Path:
-    """The page, at ``path``.
+def write_html(material: Material, path: Path, figures: bool = True) -> Path:
+    """The page, at ``path``, and its figures as SVG and PNG in a folder beside it (``<name>.figures``).
 
     Raises:
         UsageError: the extra ``report`` is missing, or the file cannot be written.
     """
     try:
-        return write_report(material.summaries, material.comparisons, material.meta, path)
+        folder = path.with_suffix(".figures") if figures else None
+        return write_report(material.summaries, material.comparisons, material.meta, path, folder)
     except ModuleNotFoundError as error:
         raise UsageError(f"a report needs {error.name}: pip install 'twinbench[report]'") from error
     except OSError as error:
