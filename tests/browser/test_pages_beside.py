@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bench import publishing
 from tests.browser.conftest import HOSTILE, Open
 from tests.samples import CELL, MS, fingerprint
