@@ -190,3 +190,11 @@ def test_an_address_cannot_leave_the_folder_or_run() -> None:
     assert [address for each in links.values() for address, _ in each] == [
         "javascript%3Aalert%281%29.html", "x%22%20onclick%3D%22y.html", "r%231%3F.html",
     ]  # fmt: skip
+
+
+def test_open_shows_the_page_that_was_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("typer.launch", shown.append)
+    assert cli("report", "--index", "--open")[0] == 0
+    assert cli("report", "--compare", OLD, NEW, "--open", "--out", "c.html")[0] == 0
+    assert shown == [str(Path("reports/index.html").resolve()), str(Path("c.html").resolve())]
