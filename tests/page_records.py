@@ -63,7 +63,7 @@ def outcome_of(cell: Cell) -> Outcome:
 def rate_of(cell: Cell) -> float:
     """Items per second: an accelerator pays from a few items on."""
     gain, _, _ = PRECISIONS[cell.precision]
-    base = SPEED[cell.environment] * gain / (40 if cell.workload == "yolov5" else 1)
+    base = SPEED[cell.environment.split()[0]] * gain / (40 if cell.workload == "yolov5" else 1)
     batch = cell.batch if cell.workload == "mlp" else 8
     return base * (0.45 * batch if cell.device == "cuda" else batch**0.35)
 
