@@ -359,9 +359,7 @@ def report(
         return
     if format_ != "html":
         raise UsageError(f"--format is html or markdown, got {format_!r}")
-    path = reporting.write_html(
-        material, out or Path("reports") / f"{folders[-1].resolve().name}.html", figures
-    )
+    path = reporting.write_html(material, out or Path("reports") / f"{folders[-1].resolve().name}.html", figures)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if open_:
         typer.launch(str(path.resolve()))

@@ -1,6 +1,6 @@
 """Made-up records for the pages that a browser opens: every kind of outcome, device, stage and pass. Nothing was measured.
 
-    python -m tests.page_records FOLDER      write a run of them, to look at: twinbench report FOLDER/<run>
+python -m tests.page_records FOLDER      write a run of them, to look at: twinbench report FOLDER/<run>
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tests.samples import fingerprint
 
 #: What a hostile record may hold. ``planted`` is what its scripts would leave behind.
 HOSTILE = (
-    "</script><script>window.planted = 1</script>\"'><img src=x onerror=\"window.planted = 2\">"
+    '</script><script>window.planted = 1</script>"\'><img src=x onerror="window.planted = 2">'
     "<svg onload='window.planted = 3'> javascript:planted \u202egnp\u202c 🙂 é漢"
 )
 
@@ -86,7 +86,9 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or faults.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or faults.append(request.url)
+        )
         page.goto(f"{file.resolve().as_uri()}{f'#{fragment}' if fragment else ''}")
         return page
 

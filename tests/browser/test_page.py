@@ -76,7 +76,9 @@ SHOWN = """() => [...document.querySelectorAll("td[data-rate]")].map(
     cell => [cell.dataset.place, cell.className, cell.querySelector(".ratio").textContent])"""
 
 
-def test_chosen_baseline_is_what_the_page_would_be_made_with(run: Path, page_file: Path, open_page: Open, tmp_path: Path) -> None:
+def test_chosen_baseline_is_what_the_page_would_be_made_with(
+    run: Path, page_file: Path, open_page: Open, tmp_path: Path
+) -> None:
     """Every ratio, interval, digit and tint: the script's arithmetic is that of Python."""
     pattern = "jax/cuda/fp16/compiled"
     made = open_page(make([run], tmp_path / "made.html", pattern))
@@ -97,7 +99,12 @@ def test_chosen_baseline_is_what_the_page_would_be_made_with(run: Path, page_fil
 
 def test_hover_and_focus_tell_the_reason(page_file: Path, open_page: Open) -> None:
     page = open_page(page_file)
-    for outcome, reason in {"failed": FAILED, "wrong": "limit 0.005", "timed_out": "120 s", "unsupported": REASON}.items():
+    for outcome, reason in {
+        "failed": FAILED,
+        "wrong": "limit 0.005",
+        "timed_out": "120 s",
+        "unsupported": REASON,
+    }.items():
         square = page.locator(f"table.grid td.{outcome}").first
         square.scroll_into_view_if_needed()
         square.hover()
@@ -262,7 +269,9 @@ def axe(page: Any) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
