@@ -28,7 +28,7 @@ class Material:
 
 
 class _Passing:
-    """Looks at records on their way: first and last time, whether any two shared a block, and what pages show of each."""
+    """Looks at records on their way: first and last time, whether any two shared a block, what pages show of each."""
 
     def __init__(self) -> None:
         self.first: str | None = None

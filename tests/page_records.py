@@ -1,4 +1,4 @@
-"""Made-up records for the pages that a browser opens: every kind of outcome, device, stage and pass. Nothing was measured.
+"""Made-up records for the pages that a browser opens: every kind of outcome, device, stage and pass.
 
 python -m tests.page_records FOLDER      write a run of them, to look at: twinbench report FOLDER/<run>
 """

@@ -1,4 +1,4 @@
-"""The charts over a measured axis: precision (speed against error), crossover, roofline. Picks and words, no drawing."""
+"""The charts over a measured axis: precision (speed against error), crossover, roofline. No drawing."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a file; at the end there must have been no error, no warning, no dialog, and no request but for the file."""
+    """Opens a file; at the end there must have been no error, warning or dialog, and no request but for the file."""
     contexts, faults = [], []
 
     def opened(file: Path, fragment: str = "", **settings: Any) -> Any:
