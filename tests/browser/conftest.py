@@ -76,7 +76,16 @@ Open = Callable[..., Any]
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
     """Opens a file; at the end there must have been no error, warning or dialog, and no request but for the file."""
-    contexts, faults = [], []
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def dialog(found: Any) -> None:
+        faults.append(f"dialog: {found.message}")
+        found.dismiss()
+
+    def request(found: Any) -> None:
+        if not found.url.startswith(("file:", "blob:", "data:")):
+            faults.append(found.url)
 
     def opened(file: Path, fragment: str = "", **settings: Any) -> Any:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | settings))
@@ -85,10 +94,8 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.faults = faults
         page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on(
-            "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or faults.append(request.url)
-        )
+        page.on("dialog", dialog)
+        page.on("request", request)
         page.goto(f"{file.resolve().as_uri()}{f'#{fragment}' if fragment else ''}")
         return page
 
