@@ -345,7 +345,9 @@ def report(
     margin: Margin = MARGIN,
     results: Results = RESULTS,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
-    figures: Annotated[bool, typer.Option(help="also write the figures as SVG and PNG, beside the page")] = True,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="also write every figure as SVG and PNG, beside the page")
+    ] = False,
 ) -> None:
     """Write an HTML page (or Markdown) on one or more runs."""
     from bench import reporting

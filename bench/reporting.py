@@ -107,8 +107,8 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
     return Material(summaries, comparisons, meta)
 
 
-def write_html(material: Material, path: Path, figures: bool = True) -> Path:
-    """The page, at ``path``, and its figures as SVG and PNG in a folder beside it (``<name>.figures``).
+def write_html(material: Material, path: Path, figures: bool = False) -> Path:
+    """The page, at ``path``; with ``figures`` also each of them as SVG and PNG in a folder beside it (``<name>.figures``).
 
     Raises:
         UsageError: the extra ``report`` is missing, or the file cannot be written.

@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(folders: list[Path], path: Path, baseline: str = "") -> Path:
     """The page of the runs."""
-    return reporting.write_html(reporting.gather(folders, baseline, 0.03, ""), path, figures=False)
+    return reporting.write_html(reporting.gather(folders, baseline, 0.03, ""), path)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("hostile"), found)
     material = reporting.gather([folder], "", 0.03, HOSTILE)
     meta = replace(material.meta, command=HOSTILE, skipped_lines=(HOSTILE,))
-    return reporting.write_html(replace(material, meta=meta), folder / "page.html", figures=False)
+    return reporting.write_html(replace(material, meta=meta), folder / "page.html")
 
 
 Open = Callable[..., Any]
