@@ -108,7 +108,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
 
 
 def write_html(material: Material, path: Path, figures: bool = False) -> Path:
-    """The page, at ``path``; with ``figures`` also each of them as SVG and PNG in a folder beside it (``<name>.figures``).
+    """The page, at ``path``; ``figures``: also each of them as SVG and PNG, in a folder beside it (``<name>.figures``).
 
     Raises:
         UsageError: the extra ``report`` is missing, or the file cannot be written.
