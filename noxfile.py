@@ -290,9 +290,9 @@ def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False)
         session.run("twinbench", "run", *pythons, *session.posargs)
     except nox.command.CommandFailed:
         with contextlib.suppress(nox.command.CommandFailed):
-            session.run("twinbench", "report")
+            session.run("twinbench", "report", "--figures")
         raise
-    session.run("twinbench", "report")
+    session.run("twinbench", "report", "--figures")
     session.run("twinbench", "report", "--index")
 
 

@@ -354,7 +354,9 @@ def report(
     ] = False,
     session_sd: Annotated[float, typer.Option(help="of --compare: as in twinbench compare")] = BETWEEN_SESSION_SD,
     across: Annotated[Words, several("of --compare: facts that may differ, such as chip or threads")] = [],  # noqa: B006
-    figures: Annotated[bool, typer.Option(help="also write the figures as SVG and PNG, beside the page")] = True,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="also write every figure as SVG and PNG, beside the page")
+    ] = False,
 ) -> None:
     """Write a page (or Markdown, or CSV) on one or more runs, on two against each other, or on all."""
     from bench import publishing, reporting

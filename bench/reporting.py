@@ -28,7 +28,7 @@ class Material:
 
 
 class _Passing:
-    """Looks at records on their way: first and last time, whether any two shared a block, and what pages show of each."""
+    """Looks at records on their way: first and last time, whether any two shared a block, what pages show of each."""
 
     def __init__(self) -> None:
         self.first: str | None = None
@@ -107,8 +107,8 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
     return Material(summaries, comparisons, meta)
 
 
-def write_html(material: Material, path: Path, figures: bool = True) -> Path:
-    """The page, at ``path``, and its figures as SVG and PNG in a folder beside it (``<name>.figures``).
+def write_html(material: Material, path: Path, figures: bool = False) -> Path:
+    """The page, at ``path``; ``figures``: also each of them as SVG and PNG, in a folder beside it (``<name>.figures``).
 
     Raises:
         UsageError: the extra ``report`` is missing, or the file cannot be written.

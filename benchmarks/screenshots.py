@@ -71,7 +71,7 @@ def launch() -> Iterator[Any]:
 def main() -> int:
     """Write the sample and its pictures."""
     material = reporting.gather([SAMPLE], "", 0.03, "")
-    reporting.write_html(material, PAGE, figures=False)
+    reporting.write_html(material, PAGE)
     print(PAGE)
     with launch() as browser:
         for name, theme, width, height, fragment in SHOTS:

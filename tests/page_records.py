@@ -1,4 +1,4 @@
-"""Made-up records for the pages that a browser opens: every kind of outcome, device, stage and pass. Nothing was measured.
+"""Made-up records for the pages that a browser opens: every kind of outcome, device, stage and pass.
 
 python -m tests.page_records FOLDER      write a run of them, to look at: twinbench report FOLDER/<run>
 """
@@ -63,7 +63,7 @@ def outcome_of(cell: Cell) -> Outcome:
 def rate_of(cell: Cell) -> float:
     """Items per second: an accelerator pays from a few items on."""
     gain, _, _ = PRECISIONS[cell.precision]
-    base = SPEED[cell.environment] * gain / (40 if cell.workload == "yolov5" else 1)
+    base = SPEED[cell.environment.split()[0]] * gain / (40 if cell.workload == "yolov5" else 1)
     batch = cell.batch if cell.workload == "mlp" else 8
     return base * (0.45 * batch if cell.device == "cuda" else batch**0.35)
 

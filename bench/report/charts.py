@@ -5,7 +5,7 @@ without scripts, and once by uPlot (a library, inlined) where hovering and zoomi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ HEIGHT = 3.6
 #: How close two labels at the right may come, as a share of the height.
 GAP = 0.075
 MAX_TICKS = 12
+#: Beyond these no figure of a machine lies.
+LEAST, MOST = 1e-30, 1e30
 #: Shapes beside colours, so that nobody needs to see colours.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -187,6 +189,13 @@ def _labels(axes: Axes, chart: Chart, palette: Palette) -> None:
             marker = "x" if one.wrong else MARKERS[number % len(MARKERS)]
             axes.scatter([1.04], [height], marker=marker, s=22, color=colour, transform=axes.transAxes, clip_on=False)
         axes.text(1.08, height, plain(one.label), transform=axes.transAxes, va="center", color=palette.ink)
+
+
+def sane(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Points that a logarithmic axis can hold, by x: a record that somebody edited may say anything."""
+    return tuple(
+        sorted((one for one in points if all(LEAST < each < MOST for each in (one.x, one.y))), key=lambda p: p.x)
+    )
 
 
 def drawable(series: Sequence[Series]) -> bool:

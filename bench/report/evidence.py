@@ -143,10 +143,10 @@ def process_of(record: Record) -> Process:
 
 def _measured(one: Measurement, rate: float | None) -> dict[str, Any]:
     """``rate``: items per second, None where no speed may be shown."""
-    known: dict[str, Any] = {"copy_bytes_per_s": one.copy_bytes_per_s}
-    known["ceilings"] = one.gemm_rates_flops_per_s or (
-        {} if one.gemm_flops_per_s is None else {"fastest": one.gemm_flops_per_s}
-    )
+    copy, product = one.copy_bytes_per_s, one.gemm_flops_per_s
+    known: dict[str, Any] = {"copy_bytes_per_s": copy if copy is not None and copy > 0 else None}
+    rates = one.gemm_rates_flops_per_s or ({} if product is None else {"fastest": product})
+    known["ceilings"] = {name: rate for name, rate in rates.items() if rate > 0}
     known["foreign_share"] = _foreign_share(one)
     before, after = one.calibration_before_ns, one.calibration_after_ns
     if before and after and min(before) > 0:
@@ -155,9 +155,9 @@ def _measured(one: Measurement, rate: float | None) -> dict[str, Any]:
         return known
     if one.latency_ns and min(one.latency_ns) > 0:
         known["latency_s"] = tuple(value / 1e9 for value in percentiles(one.latency_ns, QUANTILES))
-    if one.flops_per_iteration and one.items_per_iteration > 0:
+    if one.flops_per_iteration is not None and one.flops_per_iteration > 0 and one.items_per_iteration > 0:
         known["flops_per_s"] = one.flops_per_iteration * rate / one.items_per_iteration
-        if one.bytes_per_iteration:
+        if one.bytes_per_iteration is not None and one.bytes_per_iteration > 0:
             known["intensity"] = one.flops_per_iteration / one.bytes_per_iteration
     return known
 

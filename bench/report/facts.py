@@ -138,10 +138,10 @@ def mean_ratio(ratios: Sequence[Interval]) -> Interval:
 
 @dataclass(frozen=True)
 class Acceleration:
-    """Accelerators over CPUs. ``interval`` is the geometric mean of ``members``, each an accelerator's cell and its ratio.
+    """Accelerators over CPUs. ``interval`` is the geometric mean of ``members``: an accelerator's cell, and its ratio.
 
-    ``environment`` is "" over all of them. ``low`` and ``high`` are the smallest and largest ratio; ``excluded``: who is
-    not in it, and why.
+    ``environment`` is "" over all of them. ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
+    who is not in it, and why.
     """
 
     device: str

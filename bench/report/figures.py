@@ -168,11 +168,9 @@ def timeline(strokes: Sequence[Stroke], lanes: Sequence[str], palette: Palette) 
         axes.text(-0.02, lane, plain(label), transform=axes.get_yaxis_transform(), ha="right", va="center")
     for one in strokes:
         series = STATES[one.state]
-        look = (
-            {"facecolor": "none", "edgecolor": palette.bad, "linewidth": 1.2}
-            if series < 0
-            else {"color": palette.of(series), "linewidth": 0}
-        )
+        look: dict[str, Any] = {"color": palette.of(series), "linewidth": 0}
+        if series < 0:
+            look = {"facecolor": "none", "edgecolor": palette.bad, "linewidth": 1.2}
         bar = axes.barh(one.lane, one.length, left=one.start, height=0.62, **look)
         bar.patches[0].set_gid(one.gid)
     end = max((one.start + one.length for one in strokes), default=1.0)

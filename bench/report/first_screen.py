@@ -144,7 +144,8 @@ def _sure(summaries: Sequence[CellSummary]) -> Card:
     single = len(rates) - len(widths)
     alone = f", {count(single, 'cell')} without an interval" if single else ""
     middle = statistics.median(widths)
-    detail = f"Half-width of the 95 % interval, median of {count(len(widths), 'cell')}{alone}; mostly {each} processes a cell; {noise}."
+    over = f"median of {count(len(widths), 'cell')}{alone}; mostly {each} processes a cell"
+    detail = f"Half-width of the 95 % interval, {over}; {noise}."
     return Card("sure", question, f"±{numbers.percent(middle)}", detail, "machine", "bad" if middle > 0.2 else "")
 
 

@@ -110,7 +110,7 @@ def device_name(device: str) -> str:
 
 
 def _accelerated(gains: Sequence[Acceleration]) -> str:
-    """``On CUDA, torch runs at 12× and jax at 9.8× the speed of its own CPU side (geometric mean, 26 pairs of cells).``"""
+    """``On CUDA, torch runs at 12× and jax at 9.8× the speed of its own CPU side (geometric mean, ...).``"""
     told = []
     for device in dict.fromkeys(gain.device for gain in gains):
         rows = sorted((gain for gain in gains if gain.device == device), key=lambda gain: -gain.gain)

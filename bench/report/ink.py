@@ -1,9 +1,9 @@
 """How drawings become pictures: one palette for the page, one for paper, and SVG that a strict policy lets through.
 
 A figure is drawn by a function of a palette. For the page it is drawn with sentinel colours, which become
-``var(--ink)`` and so on in the text of the SVG, so that light, dark and print need one picture; its ``style`` attributes
-become classes of the page's one style sheet, because the Content-Security-Policy forbids styles in attributes. For
-papers and slides it is drawn anew in the light palette, as SVG and PNG. The object API only: no pyplot, no global state.
+``var(--ink)`` and so on in the text of the SVG, so that light, dark and print need one picture; its ``style``
+attributes become classes of the page's one style sheet, because the Content-Security-Policy forbids styles in
+attributes. For papers and slides it is drawn anew in the light palette, as SVG and PNG. The object API only: no pyplot.
 """
 
 from __future__ import annotations

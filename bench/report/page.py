@@ -173,7 +173,7 @@ class Work:
     bars: Picture | None
     boxes: Picture | None
     latency: sections.LatencyTable | None
-    stages: stages.StagesTable | None
+    staged: stages.StagesTable | None
     stages_picture: Picture | None
     legend: tuple[tuple[int, str], ...]
     start_up: tuple[tuple[str, list[str]], ...]

@@ -1,4 +1,4 @@
-"""The charts over a measured axis: precision (speed against error), crossover, roofline. Picks and words, no drawing."""
+"""The charts over a measured axis: precision (speed against error), crossover, roofline. No drawing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report import numbers
-from bench.report.charts import Chart, Point, Series, drawable
+from bench.report.charts import LEAST, MOST, Chart, Point, Series, drawable, sane
 from bench.report.evidence import Process
 from bench.report.facts import by_work, precision_order, speed, where, work_label
 from bench.report.scaling import Scaling
@@ -69,17 +69,18 @@ def _tradeoff_series(members: Sequence[CellSummary]) -> list[Series]:
         elif one.outcome == "wrong":
             wrong.append(Point(x, 1.0, None, None, f"{where(one.cell)}: wrong, {limits}"))
     series = [
-        Series(name, PRECISION_COLOURS.get(name, 5), tuple(sorted(by_precision[name], key=lambda point: point.x)))
+        Series(name, PRECISION_COLOURS.get(name, 5), sane(by_precision[name]))
         for name in sorted(by_precision, key=precision_order)
     ]
-    return series + ([Series("wrong", 1, tuple(sorted(wrong, key=lambda p: p.x)), wrong=True)] if wrong else [])
+    series.append(Series("wrong", 1, sane(wrong), wrong=True))
+    return [one for one in series if one.points]
 
 
 def scaled(shown: Scaling, series: Mapping[str, int], index: int) -> Chart:
     """The curves of one scaling; CPUs dashed, thin lines where one overtakes another."""
     curves = []
     for curve in shown.curves:
-        points = tuple(
+        points = sane(
             Point(
                 place, rate.estimate, rate.low, rate.high, f"{numbers.rate(rate)} {shown.unit} {numbers.spread(rate)}"
             )
@@ -87,7 +88,8 @@ def scaled(shown: Scaling, series: Mapping[str, int], index: int) -> Chart:
         )
         end = f" ({curve.end})" if curve.end else ""
         colour = series[curve.environment]
-        curves.append(Series(f"{curve.label}{end}", colour, points, line=True, dashed=curve.device == "cpu"))
+        if points:
+            curves.append(Series(f"{curve.label}{end}", colour, points, line=True, dashed=curve.device == "cpu"))
     return Chart(
         f"scaling-{index}",
         f"Throughput by {shown.axis} of {shown.label}; the table below has the numbers",
@@ -111,7 +113,7 @@ def rooflines(summaries: Sequence[CellSummary], processes: Sequence[Process], se
     for device, members in sorted(devices.items()):
         roofs = _roofs(members)
         achieved = _achieved(members, series)
-        if not roofs:
+        if not drawable(roofs) or not drawable(achieved):
             continue
         chart = Chart(
             f"roofline-{device}",
@@ -131,13 +133,15 @@ def _roofs(members: Sequence[Process]) -> list[Series]:
     for one in members:
         for name, rate in one.ceilings.items():
             products[name] = max(rate, products.get(name, 0.0))
-    places = [one.intensity for one in members if one.intensity]
+    places = [one.intensity for one in members if one.intensity and LEAST < one.intensity < MOST]
+    if not places:
+        return []
     low, high = min(places) / 2, max(places) * 2
     roofs = []
     for number, (name, product) in enumerate(sorted(products.items(), key=lambda pair: precision_order(pair[0]))):
         knee = product / copy if copy else low
         xs = sorted({low, high, *([knee] if low < knee < high else [])})
-        points = tuple(
+        points = sane(
             Point(x, y, None, None, f"{numbers.significant(y / 1e9, 3)} GFLOP/s")
             for x in xs
             for y in [min(product, x * copy) if copy else product]
@@ -160,8 +164,7 @@ def _achieved(members: Sequence[Process], series: Mapping[str, int]) -> list[Ser
         text = f"{alike[0].cell.label}: {numbers.significant(rate / 1e9, 3)} GFLOP/s"
         points.setdefault(environment, []).append(Point(x, rate, None, None, text))
     return [
-        Series(environment, series[environment], tuple(sorted(each, key=lambda point: point.x)))
-        for environment, each in points.items()
+        Series(environment, series[environment], kept) for environment, each in points.items() if (kept := sane(each))
     ]
 
 

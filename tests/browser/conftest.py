@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(folders: list[Path], path: Path, baseline: str = "") -> Path:
     """The page of the runs."""
-    return reporting.write_html(reporting.gather(folders, baseline, 0.03, ""), path, figures=False)
+    return reporting.write_html(reporting.gather(folders, baseline, 0.03, ""), path)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("hostile"), found)
     material = reporting.gather([folder], "", 0.03, HOSTILE)
     meta = replace(material.meta, command=HOSTILE, skipped_lines=(HOSTILE,))
-    return reporting.write_html(replace(material, meta=meta), folder / "page.html", figures=False)
+    return reporting.write_html(replace(material, meta=meta), folder / "page.html")
 
 
 Open = Callable[..., Any]
@@ -75,8 +75,17 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a file; at the end there must have been no error, no warning, no dialog, and no request but for the file."""
-    contexts, faults = [], []
+    """Opens a file; at the end there must have been no error, warning or dialog, and no request but for the file."""
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def dialog(found: Any) -> None:
+        faults.append(f"dialog: {found.message}")
+        found.dismiss()
+
+    def request(found: Any) -> None:
+        if not found.url.startswith(("file:", "blob:", "data:")):
+            faults.append(found.url)
 
     def opened(file: Path, fragment: str = "", **settings: Any) -> Any:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | settings))
@@ -85,10 +94,8 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.faults = faults
         page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on(
-            "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or faults.append(request.url)
-        )
+        page.on("dialog", dialog)
+        page.on("request", request)
         page.goto(f"{file.resolve().as_uri()}{f'#{fragment}' if fragment else ''}")
         return page
 

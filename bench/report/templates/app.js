@@ -111,6 +111,7 @@
     const size = Math.max(estimate, 1 / estimate);
     return `${estimate > 1 ? "up" : "down"}-${[1, 1.5, 3, 10].filter((step) => size >= step).length}`;
   };
+  const TINTS = ["up", "down"].flatMap((way) => [1, 2, 3, 4].map((step) => `${way}-${step}`));
   const rated = all("td[data-rate]").map((cell) => {
     const rate = cell.dataset.rate.split(" ").map(Number);
     const work = cell.closest(".work");
@@ -121,7 +122,8 @@
   const listed = new Map(all("table.cells tbody tr").map((row) => [`${row.dataset.work}\n${row.dataset.place}`, row]));
   listed.forEach((row) => (row.wasRatio = [row.querySelector(".ratio").textContent, row.querySelector(".ratio").dataset.sort]));
   const tell = (square, tint, text, size) => {
-    square.cell.className = tint;
+    square.cell.classList.remove(...TINTS);
+    if (tint) square.cell.classList.add(tint);
     square.cell.querySelector(".ratio").textContent = text;
     const cell = listed.get(`${square.work.dataset.work}\n${square.cell.dataset.place}`)?.querySelector(".ratio");
     if (cell) [cell.textContent, cell.dataset.sort] = [text || "–", size];
@@ -297,6 +299,10 @@
     const ends = (values, share) => [Math.min(...values) / share, Math.max(...values) * share];
     const [left, right] = linear ? [rows[0].x - 0.3, rows.at(-1).x + 0.3] : ends(rows.map((row) => row.x), 1.25);
     const [low, high] = ends(points.flatMap(([, y, least, most]) => [y, least ?? y, most ?? y]), 1.25);
+    // uPlot asks with the ends of the data for the whole, and with the drawn rectangle's for a part.
+    const whole = (values, from, to) => (plot, min, max) => (values.has(min) && values.has(max) ? [from, to] : [min, max]);
+    const places = new Set([rows[0].x, rows.at(-1).x]);
+    const heights = new Set(points.map(([, y]) => y));
     const [ink, muted, rule] = ["--ink", "--muted", "--rule"].map(resolved);
     const axis = (label, size, log) => ({ label, size, stroke: muted, labelSize: 22, font: "12px system-ui",
       labelFont: "13px system-ui", filter: every, ...(log ? { splits: decades } : {}),
@@ -307,8 +313,8 @@
         height: 340,
         cursor: { focus: { prox: 30 }, drag: { x: true, y: true, uni: 20 } },
         scales: {
-          x: { time: false, distr: linear ? 1 : 3, log: spec.x.log === "log2" ? 2 : 10, range: () => [left, right] },
-          y: { distr: 3, log: 10, range: () => [low, high] },
+          x: { time: false, distr: linear ? 1 : 3, log: spec.x.log === "log2" ? 2 : 10, range: whole(places, left, right) },
+          y: { distr: 3, log: 10, range: whole(heights, low, high) },
         },
         axes: [
           { ...axis(spec.x.label, 34, !ticks.size),
