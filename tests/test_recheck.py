@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import reporting, store
+from bench import rechecking, reporting, store
 from bench.errors import UsageError
 from bench.record import Measured
 from bench.report import pagefile, raw, recheck, shown
@@ -212,3 +212,11 @@ def test_a_figure_that_is_no_number_is_left_out_not_written(tmp_path: Path) -> N
         (found,) = raw.cells(raw.Samples(records), "").values()
         (one,) = summarise(records)
         assert shown.cell(one, None, {}).get("error") == pytest.approx(found.get("error"))
+
+
+def test_the_committed_sample_is_what_its_records_give() -> None:
+    """The page that the README shows; ``nox -s screenshots`` makes it anew."""
+    root = Path(__file__).parents[1]
+    found = rechecking.check(root / "reports" / "reference" / "sample.html", root / "results" / "reference")
+    assert found.differences == ()
+    assert found.figures > 100
