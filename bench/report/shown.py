@@ -110,7 +110,7 @@ def of_interval(name: str, interval: Interval | None) -> Figures:
     if interval is None:
         return {}
     ends = {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return {key: short(value) for key, value in ends.items() if value is not None}
+    return {key: short(value) for key, value in ends.items() if value is not None and math.isfinite(value)}
 
 
 def short(value: Any) -> Any:
