@@ -86,7 +86,7 @@ def test_all_failed(tmp_path: Path) -> None:
 
 def test_odd_names_are_text(tmp_path: Path) -> None:
     """In elements, attributes, figures, and the data of charts."""
-    which = [one.but(size=ODD, environment=one.environment + ODD) for one in list(cells((8,)))[:2]]
+    which = [one.but(size=ODD, environment=f"{one.environment} {ODD}") for one in list(cells((8,)))[:2]]
     text = page_of(write_run(tmp_path, records(2, which)), tmp_path / "x.html", figures=True)
     assert "<d>" not in text
     for figure in sorted((tmp_path / "x.figures").glob("*.svg")):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,9 @@ def _measured(one: Measurement, rate: float | None) -> dict[str, Any]:
     if one.latency_ns and min(one.latency_ns) > 0:
         known["latency_s"] = tuple(value / 1e9 for value in percentiles(one.latency_ns, QUANTILES))
     if one.flops_per_iteration is not None and one.flops_per_iteration > 0 and one.items_per_iteration > 0:
-        known["flops_per_s"] = one.flops_per_iteration * rate / one.items_per_iteration
+        achieved = one.flops_per_iteration * rate / one.items_per_iteration
+        # A record that somebody edited may claim more than a float holds: that is no figure.
+        known["flops_per_s"] = achieved if achieved < math.inf else None
         if one.bytes_per_iteration is not None and one.bytes_per_iteration > 0:
             known["intensity"] = one.flops_per_iteration / one.bytes_per_iteration
     return known
