@@ -376,9 +376,10 @@ def run_bench(session: nox.Session, names: Sequence[str], lenient: bool = False)
         session.run("twinbench", "run", *pythons, *session.posargs)
     except nox.command.CommandFailed:
         with contextlib.suppress(nox.command.CommandFailed):
-            session.run("twinbench", "report")
+            session.run("twinbench", "report", "--figures")
         raise
-    session.run("twinbench", "report")
+    session.run("twinbench", "report", "--figures")
+    session.run("twinbench", "report", "--index")
 
 
 def run_pytest(session: nox.Session, names: Sequence[str], *arguments: str) -> None:
@@ -417,6 +418,33 @@ def tests(session: nox.Session) -> None:
 def older(session: nox.Session) -> None:
     """The tests on the older frameworks of Metal's plugins (Linux; five minutes, so not among `tests`)."""
     run_pytest(session, OLDER, "tests/test_older_pins.py", "--older")
+
+
+def install_browser(session: nox.Session) -> None:
+    """Playwright, and Chromium where the machine has none: Debian's as root, otherwise Playwright's own build."""
+    install(session, "test", "browser")
+    has = "import benchmarks.screenshots as s; print(s.chromium() or '')"
+    if str(session.run("python", "-c", has, silent=True)).strip():
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "chromium", external=True)
+    else:
+        session.run("playwright", "install", "chromium")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report in a real browser, headless Chromium; arguments after -- go to pytest."""
+    install_browser(session)
+    session.run("pytest", "--browser", "tests/browser", *session.posargs)
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Maintenance: the sample report and its pictures in docs/, made again."""
+    install_browser(session)
+    session.run("python", "-m", "benchmarks.screenshots")
 
 
 @nox.session

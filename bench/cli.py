@@ -1,7 +1,7 @@
 """The command line: each command reads as its steps. Words and figures come from elsewhere; here they are put together.
 
-Exit codes: 0 all is well; 1 a comparison or a night came out slower; 2 a word, option or file that cannot be used;
-3 nothing was measured; 4 some cells are wrong, failed, timed out or implausible.
+Exit codes: 0 all is well; 1 a comparison or a night came out slower, or a page is not what its records give; 2 a word,
+option or file that cannot be used; 3 nothing was measured; 4 some cells are wrong, failed, timed out or implausible.
 """
 
 from __future__ import annotations
@@ -394,29 +394,57 @@ def selftest(
 def report(
     runs: Annotated[Words | None, typer.Argument(help="runs (name, folder, latest); default: latest")] = None,
     out: Annotated[Path | None, typer.Option(help="file to write; default: reports/<run>.html")] = None,
-    format_: Annotated[str, typer.Option("--format", help="html or markdown")] = "html",
+    format_: Annotated[str, typer.Option("--format", help="html, markdown (for a pull request) or csv")] = "html",
     title: Annotated[str, typer.Option(help="heading of the page")] = "",
     baseline: Baseline = "",
     margin: Margin = MARGIN,
     results: Results = RESULTS,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="two runs side by side; one named twice: its duets")
+    ] = None,
+    index: Annotated[bool, typer.Option("--index", help="all runs in one page; default: reports/index.html")] = False,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="write nothing: recompute the page's figures; exit 1 where one differs")
+    ] = False,
+    session_sd: Annotated[float, typer.Option(help="of --compare: as in twinbench compare")] = BETWEEN_SESSION_SD,
+    across: Annotated[Words, several("of --compare: facts that may differ, such as chip or threads")] = [],  # noqa: B006
+    figures: Annotated[
+        bool, typer.Option("--figures", help="also write every figure as SVG and PNG, beside the page")
+    ] = False,
 ) -> None:
-    """Write an HTML page (or Markdown) on one or more runs."""
-    from bench import reporting
+    """Write a page (or Markdown, or CSV) on one or more runs, on two against each other, or on all."""
+    from bench import publishing, reporting
 
     options.finite("margin", margin)
+    options.finite("session-sd", session_sd)
+    asked = publishing.Asked(
+        results, tuple(runs or ()), compare, index, format_, out, title, margin, session_sd, options.split(across)
+    )
+    asked.refuse_clashes(open_ or recheck)
+    if recheck:
+        from bench import rechecking
+
+        checked = rechecking.check(asked.page, results)
+        console.print(rechecking.read_out(checked, asked.page), highlight=False, markup=False, soft_wrap=True)
+        return
+    if compare is not None or index:
+        path, problems = publishing.publish(asked)
+        _warn(problems)
+        _written(path, open_)
+        return
     folders = _folders(results, runs)
     material = reporting.gather(folders, baseline, margin, title)
     _warn(material.meta.skipped_lines)
     if format_ == "markdown":
         reporting.write_markdown(material, out)
         return
-    if format_ != "html":
-        raise UsageError(f"--format is html or markdown, got {format_!r}")
-    path = reporting.write_html(material, out or Path("reports") / f"{folders[-1].resolve().name}.html")
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
-    if open_:
-        typer.launch(str(path.resolve()))
+    if format_ == "csv":
+        publishing.write_csv(material.summaries, baseline, out)
+        return
+    path = out or Path("reports") / f"{folders[-1].resolve().name}.html"
+    path = reporting.write_html(material, path, figures)
+    _written(path, open_)
 
 
 @app.command()
@@ -628,6 +656,15 @@ def _folders(results: Path, runs: Sequence[str] | None) -> list[Path]:
     """The folders of the named runs, each once: a run that is named twice is not two runs."""
     found = [store.find(results, name) for name in runs or ["latest"]]
     return list({folder.resolve(): folder for folder in found}.values())
+
+
+def _written(path: Path | None, open_: bool) -> None:
+    """Say where a page is, and show it; None: it went to the terminal."""
+    if path is None:
+        return
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    if open_:
+        typer.launch(str(path.resolve()))
 
 
 def _show(summaries: list[CellSummary], problems: Sequence[str], baseline: str) -> None:

@@ -15,6 +15,7 @@ from bench.points import POINTS
 from bench.points import read as read_points
 from bench.record import Fingerprint, Measured, Record
 from bench.report import ReportMeta, as_markdown, write_report
+from bench.report.evidence import Gatherer
 from bench.summary import CellSummary, summarise
 from bench.trends import Trend, trends
 from bench.verdict import Comparison, refusal
@@ -30,12 +31,13 @@ class Material:
 
 
 class _Passing:
-    """Looks at records on their way: first and last time, and whether any two shared a block."""
+    """Looks at records on their way: first and last time, whether any two shared a block, what pages show of each."""
 
     def __init__(self) -> None:
         self.first: str | None = None
         self.last: str | None = None
         self.duets = False
+        self.gatherer = Gatherer()
         self._blocks: set[tuple[str, str]] = set()
         self._seen: dict[Cell, tuple[str, Fingerprint]] = {}
 
@@ -48,6 +50,7 @@ class _Passing:
             block = (record.run, record.block)
             self.duets |= block in self._blocks
             self._blocks.add(block)
+            self.gatherer.add(record)
             yield record
 
     def _same_surroundings(self, record: Record) -> None:
@@ -90,6 +93,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
     comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
     audited = tuple(audits.read(folders, problems))
     series = _trends(folders, problems)
+    evidence = passing.gatherer.evidence(folders, problems)
     names = tuple(folder.resolve().name for folder in folders)
     meta = ReportMeta(
         title=title or f"twinbench: {', '.join(names)}",
@@ -103,6 +107,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         margin=margin,
         audits=audited,
         trends=series,
+        evidence=evidence,
     )
     return Material(summaries, comparisons, meta)
 
@@ -119,14 +124,15 @@ def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:
     return tuple(one for one in found if any((point.cell, point.run) in cells for point in one.series.points))
 
 
-def write_html(material: Material, path: Path) -> Path:
-    """The page, at ``path``.
+def write_html(material: Material, path: Path, figures: bool = False) -> Path:
+    """The page, at ``path``; ``figures``: also each of them as SVG and PNG, in a folder beside it (``<name>.figures``).
 
     Raises:
         UsageError: the extra ``report`` is missing, or the file cannot be written.
     """
     try:
-        return write_report(material.summaries, material.comparisons, material.meta, path)
+        folder = path.with_suffix(".figures") if figures else None
+        return write_report(material.summaries, material.comparisons, material.meta, path, folder)
     except ModuleNotFoundError as error:
         raise UsageError(f"a report needs {error.name}: pip install 'twinbench[report]'") from error
     except OSError as error:

@@ -10,11 +10,11 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from bench.record import SCHEMA_VERSION, Measurement, Record
 
 RECORDS = "records.jsonl"
 RUN = "run.json"
+Line = TypeVar("Line")
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -119,6 +120,14 @@ def read(folder: Path, problems: list[str]) -> Iterator[Record]:
 
     ``problems`` collects a sentence for each skipped line, ``file:line: why``, for the caller to show.
     """
+    return lines(folder, problems, parse)
+
+
+def lines(folder: Path, problems: list[str], parse_line: Callable[[bytes], Line]) -> Iterator[Line]:
+    """Like ``read``, with another reader of a line: one that looks at less is faster.
+
+    ``problems`` collects a sentence for each skipped line, ``file:line: why``, for the caller to show.
+    """
     path = folder / RECORDS
     try:
         file = path.open("rb")
@@ -129,7 +138,7 @@ def read(folder: Path, problems: list[str]) -> Iterator[Record]:
             if line.isspace():
                 continue
             try:
-                yield parse(line)
+                yield parse_line(line)
             except ValueError as error:
                 state = "truncated line" if not line.endswith(b"\n") else "not a record"
                 problems.append(f"{path}:{number}: {state}: {error}")

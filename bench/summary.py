@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -176,13 +177,15 @@ def summarise(records: Iterable[Record]) -> list[CellSummary]:
 def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:
     """Items per second: items an iteration over the median over bursts; None where a burst has no time.
 
+    None also where the record's numbers are no measurement: no items, or so many that the rate is beyond a float.
     Bursts that drifted are left out where the record's policy says so.
     """
     iterations = measurement.bursts.iterations
     if not burst_ns or min(burst_ns) <= 0 or min(iterations) <= 0:
         return None
     times_ns = [burst_ns[index] / iterations[index] for index in kept(measurement)]
-    return measurement.items_per_iteration * 1e9 / statistics.median(times_ns)
+    rate = measurement.items_per_iteration * 1e9 / statistics.median(times_ns)
+    return rate if 0 < rate < math.inf else None
 
 
 def _latency(latency_ns: Sequence[int]) -> tuple[float, float, float] | None:

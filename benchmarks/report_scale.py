@@ -1,10 +1,15 @@
-"""How ``report`` and ``compare`` grow with the store: wall time and peak memory at 1,000, 10,000 and 100,000 records.
+"""How ``report``, ``compare`` and the index grow with the store: wall time and peak memory.
 
-    python benchmarks/report_scale.py [--records 1000 10000 100000] [--cells 500] [--keep FOLDER]
+    python -m benchmarks.report_scale [--records 1000 10000 100000] [--cells 500] [--keep FOLDER]
+    python -m benchmarks.report_scale --nights 10000 100000 1000000
 
 Writes run folders of synthetic but valid records (several KB a line: 40 bursts and 40 latencies), then runs
 ``python -m bench report RUN`` and ``python -m bench compare RUN_A RUN_B`` on them, each in its own process. In run B
 everything is 5 % faster. The budget of issue 2 is 30 s and 1.5 GiB at 100,000 records; exit code 1 beyond it.
+
+``--nights``: so many records in all, 274 a run, which makes ten years of nights of a million. Measured are the index
+from the records alone, again after one more night, and the report and ``--recheck`` of that night. The budget of
+issue 5 is 60 s and 2 GiB for the first index and the report together, at a million records, which take 4 GB of disk.
 """
 
 from __future__ import annotations
@@ -16,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -29,6 +35,10 @@ from bench.cell import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET_S, BUDGET_BYTES = 30.0, 1.5 * 2**30
+NIGHTS_BUDGET_S, NIGHTS_BUDGET_BYTES = 60.0, 2.0 * 2**30
+#: A night: 91 cells of three processes, and one record over. A million records are 3,650 nights.
+NIGHT = 274
+FIRST_NIGHT = datetime(2016, 11, 22, tzinfo=UTC)
 BURSTS = 40
 
 
@@ -66,7 +76,9 @@ def cells(count: int) -> list[Cell]:
     return found[:count]
 
 
-def records(run: str, count: int, chosen: list[Cell], speed: float, seed: int) -> Iterator[record.Record]:
+def records(
+    run: str, count: int, chosen: list[Cell], speed: float, seed: int, day: str = "2026-11-22"
+) -> Iterator[record.Record]:
     """``count`` records over ``chosen``: one in 50 failed, the rest measured with 3 % between processes."""
     random = np.random.RandomState(seed)
     base_ns = {cell: 1e6 * (1 + number % 37) / speed for number, cell in enumerate(chosen)}
@@ -81,7 +93,7 @@ def records(run: str, count: int, chosen: list[Cell], speed: float, seed: int) -
             process=process,
             cell_id=cell.id,
             cell=cell,
-            started_at=f"2026-11-22T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
+            started_at=f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
             outcome=record.Measured() if measured else record.Failed("load", "MemoryError", "no room", "log\n" * 20),
             stages_ns={"spawn": 110_000_000, "open": 1_900_000_000, "load": 40_000_000, "first_call": 120_000_000},
             fingerprint=fingerprint(cell),
@@ -132,13 +144,13 @@ def fingerprint(cell: Cell) -> record.Fingerprint:
     )
 
 
-def write_run(folder: Path, count: int, chosen: list[Cell], speed: float, seed: int) -> Path:
+def write_run(folder: Path, count: int, chosen: list[Cell], speed: float, seed: int, day: str = "2026-11-22") -> Path:
     """A run folder as ``store`` reads it, written in one go: the cost of writing is not measured here."""
     folder.mkdir(parents=True)
     (folder / store.RUN).write_bytes(msgspec.json.encode({"command": "benchmarks/report_scale.py", "synthetic": True}))
     encoder = msgspec.json.Encoder()
     with (folder / store.RECORDS).open("wb") as file:
-        for one in records(folder.name, count, chosen, speed, seed):
+        for one in records(folder.name, count, chosen, speed, seed, day):
             file.write(encoder.encode(one) + b"\n")
     return folder
 
@@ -175,15 +187,61 @@ def measure(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
     return found
 
 
+def write_nights(results: Path, first: int, count: int, chosen: list[Cell]) -> str:
+    """``count`` run folders, one a night from number ``first``; returns the name of the last."""
+    name = ""
+    for number in range(first, first + count):
+        day = FIRST_NIGHT + timedelta(days=number)
+        name = f"{day:%Y%m%d}-020000-{number:04x}"
+        write_run(results / name, NIGHT, chosen, speed=1 + number / 10_000, seed=number, day=f"{day:%Y-%m-%d}")
+    return name
+
+
+def measure_nights(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
+    """Index and report over ``count`` records in nights; the last night comes after the first index."""
+    results, site = folder / f"nights-{count}", folder / f"site-{count}"
+    nights = max(2, round(count / NIGHT))
+    index = ["report", "--index", "--results", str(results), "--out", str(site / "index.html")]
+    write_nights(results, 0, nights - 1, chosen)
+    first = cost("index", count, index)
+    name = write_nights(results, nights - 1, 1, chosen)
+    page = ["--results", str(results), "--out", str(site / f"{name}.html")]
+    found = [
+        first,
+        cost("report", count, ["report", name, *page]),
+        cost("index, one night more", count, index),
+        cost("recheck", count, ["report", "--recheck", *page]),
+    ]
+    size = sum(path.stat().st_size for path in results.glob(f"*/{store.RECORDS}"))
+    told = f"{nights:,} nights, {size / 1e9:.2f} GB; index of {(site / 'index.html').stat().st_size:,} bytes"
+    print(f"{count:>9,} records: {told}", flush=True)
+    return found
+
+
+def beyond_nights(costs: Sequence[Cost]) -> list[str]:
+    """Complaints about the budget of a million records."""
+    both = [one for one in costs if one.command in ("index", "report")]
+    complaints = [
+        f"beyond {NIGHTS_BUDGET_BYTES / 2**30} GiB: {one}" for one in both if one.peak_bytes > NIGHTS_BUDGET_BYTES
+    ]
+    for count in {one.records for one in both}:
+        wall_s = sum(one.wall_s for one in both if one.records == count)
+        if wall_s > NIGHTS_BUDGET_S:
+            complaints.append(
+                f"index and report took {wall_s:.0f} s at {count:,} records, the budget is {NIGHTS_BUDGET_S:.0f} s"
+            )
+    return complaints
+
+
 def table(costs: list[Cost]) -> str:
     """The costs, with how much each grew per tenfold of the same command before it."""
     lines = [
-        f"{'command':<10}{'records':>10}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
+        f"{'command':<23}{'records':>10}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
         f"{'records x':>11}{'CPU x':>9}{'peak x':>9}"
     ]
     last: dict[str, Cost] = {}
     for one in sorted(costs, key=lambda cost: (cost.command, cost.records)):
-        line = f"{one.command:<10}{one.records:>10,}{one.wall_s:>9.2f}{one.cpu_s:>9.2f}{one.peak_bytes / 2**20:>10.0f}"
+        line = f"{one.command:<23}{one.records:>10,}{one.wall_s:>9.2f}{one.cpu_s:>9.2f}{one.peak_bytes / 2**20:>10.0f}"
         if before := last.get(one.command):
             line += f"{one.records / before.records:>11.1f}{one.cpu_s / before.cpu_s:>9.1f}"
             line += f"{one.peak_bytes / before.peak_bytes:>9.1f}"
@@ -198,15 +256,21 @@ def main() -> int:
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--cells", type=int, default=500)
     parser.add_argument("--keep", type=Path, help="write the runs here and leave them")
+    parser.add_argument("--nights", type=int, nargs="+", help="records in all, in nights of 274; instead of --records")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="report_scale-"))
-    chosen = cells(options.cells)
+    chosen = cells(91 if options.nights else options.cells)
+    one_size = measure_nights if options.nights else measure
     try:
-        costs = [one for count in options.records for one in measure(folder, count, chosen)]
+        costs = [one for count in options.nights or options.records for one in one_size(folder, count, chosen)]
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     print(table(costs))
+    if options.nights:
+        complaints = beyond_nights(costs)
+        print("\n".join(complaints))
+        return 1 if complaints else 0
     beyond = [one for one in costs if one.wall_s > BUDGET_S or one.peak_bytes > BUDGET_BYTES]
     for one in beyond:
         print(f"beyond the budget of {BUDGET_S:.0f} s and {BUDGET_BYTES / 2**30} GiB: {one}")

@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("twinbench's own tests")
     group.addoption("--no-frameworks", action="store_true", help="deselect the tests that need a framework")
     group.addoption("--older", action="store_true", help="also the tests of the environments that only a plugin needs")
+    group.addoption("--browser", action="store_true", help="run only the tests in a browser (nox -s browser)")
     group.addoption(
         "--environment",
         action="append",
@@ -55,7 +56,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needs = item.get_closest_marker("frameworks") is not None
         # With --environment the other interpreters may be missing: only tests of that one environment can run.
         of_one = "environment" in names and item.callspec.params.get("environment") in chosen(config)  # type: ignore[attr-defined]
+        # A browser is not on every machine: its tests have a session of their own, in which none may be missing.
+        in_browser = item.get_closest_marker("browser") is not None
         unwanted = (
+            in_browser != config.getoption("--browser"),
             (config.getoption("--no-frameworks") and needs),
             (config.getoption("--environment") and not of_one),
             (item.get_closest_marker("older") is not None and not config.getoption("--older")),

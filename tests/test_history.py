@@ -13,6 +13,7 @@ from bench.changepoints import Change
 from bench.errors import UsageError
 from bench.history import Cause, attribution, causes_of, series_of
 from bench.points import Point
+from bench.report.ink import StyleSheet
 from bench.report.trends import panels
 from tests.harness import command_line
 from tests.nights import night, on_disk, prints
@@ -237,6 +238,6 @@ def test_the_panel_shows_changes_first_and_hides_nothing(tmp_path: Path) -> None
     assert "torch 2.15.0" in first.rows[0][3]
     assert any("slower from here on" in row[4] for row in first.rows)
     assert second.sentences == ()
-    assert first.svg.startswith("<svg")
+    assert first.picture.inline(StyleSheet()).startswith("<svg")
     with pytest.raises(UsageError, match="unknown cell"):
         trends.chosen(found, "gone", tmp_path)

@@ -75,7 +75,9 @@ def noxfile(nox: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> M
 
 def test_sessions_are_pyprojects_environments(noxfile: ModuleType, nox: Registry) -> None:
     """One bench and one parity session per environment of pyproject.toml, and no list in the file itself."""
-    expected = {"bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels", "nightly"}
+    expected = {
+        "bench", "tests", "older", "report", "lint", "peers", "smoke", "wheels", "nightly", "browser", "screenshots",
+    }  # fmt: skip
     expected |= {f"{session}({name})" for session in ("bench", "parity") for name in (*NAMES, *OPTIONAL)}
     assert set(nox.sessions) == expected
     assert len(nox.sessions) == len(expected)

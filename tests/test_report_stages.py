@@ -84,28 +84,29 @@ def test_page_shows_where_the_time_goes(tmp_path: Path) -> None:
     """Table, figure and legend of both works; a sum that is the sum; nothing of it in a page without stages."""
     text = page(pipelines(), tmp_path)
     parser = parsed(text)
-    assert {"stages", "details"} <= set(parser.ids) & set(parser.targets)
-    section = text.partition('id="stages"')[2].partition("</section>")[0]
+    assert "works" in set(parser.ids) & set(parser.targets)
+    section = text.partition('id="works"')[2].partition("</section>")[0]
     assert "31 × 9.40 ms" in section
     assert "518 ms" in section, "196 + 31 + 31 x 9.4 ms"
-    assert section.count("<svg") == 2
+    assert section.count("Shares of the stages") == 2
     for figure in re.findall(r"<svg.*?</svg>", section, flags=re.DOTALL):
         xml.etree.ElementTree.fromstring(figure)
     for name in ("preprocess", "transfer", "model", "fetch", "postprocess", "encode", "first", "next"):
-        assert f'"background: var(--series-{COLOURS[name]})"></i>{name}' in section
+        assert f'class="series-{COLOURS[name]}"></i>{name}' in section
     plain = page([measured(cell(), 1000.0)], tmp_path)
-    assert "Where the time goes" not in plain
-    assert "Memory, layout" not in plain
+    assert "Not measured: an iteration of this work is one stage" in plain
+    assert "peak memory" not in plain
 
 
 def test_figures_divide_a_bar_by_the_stages(tmp_path: Path) -> None:
     """Three stages of 50, 30 and 20 %: three pieces side by side with those widths."""
     parts = {"preprocess": Part(0.5, 1), "model": Part(0.1, 3), "postprocess": Part(0.2, 1)}
     text = page([replace(measured(cell(), 1000.0), parts=parts)], tmp_path)
-    section = text.partition('id="stages"')[2].partition("</section>")[0]
+    (figure,) = re.findall(r'<svg role="img" aria-label="Shares of.*?</svg>', text, flags=re.DOTALL)
     widths = {}
     for number in (COLOURS[name] for name in parts):
-        (path,) = re.findall(rf'<path d="([^"]+)"[^>]*fill: var\(--series-{number}\)', section)
+        (name,) = re.findall(rf"\.(m\d+)\{{fill: var\(--series-{number}\); stroke: var\(--card\)", text)
+        (path,) = re.findall(rf'<path d="([^"]+)"[^>]*class="{name}"', figure)
         places = [float(x) for x in re.findall(r"[ML] ([-\d.]+)", path)]
         widths[number] = max(places) - min(places)
     total = sum(widths.values())
@@ -116,7 +117,7 @@ def test_figures_divide_a_bar_by_the_stages(tmp_path: Path) -> None:
 def test_page_shows_memory_layout_and_answers(tmp_path: Path) -> None:
     """Text from a pipeline stays text; a column that no cell fills is not there."""
     text = page(pipelines(), tmp_path)
-    section = text.partition('id="details"')[2].partition("</section>")[0]
+    section = text.partition('id="works"')[2].partition("</section>")[0]
     assert "412 MB" in section
     assert "3.1 GB" in section
     assert "person 0.91, &lt;b&gt;tie&lt;/b&gt;" in section
@@ -164,6 +165,6 @@ def test_many_cells_are_cut_and_that_is_said(tmp_path: Path) -> None:
     crowd: list[CellSummary] = [
         replace(measured(cell(environment=f"env{number:02d}"), 1000.0), parts=parts) for number in range(45)
     ]
-    section = page(crowd, tmp_path).partition('id="stages"')[2].partition("</section>")[0]
+    section = page(crowd, tmp_path).partition("<h4>Stages of an iteration</h4>")[2].partition("<h4>Compile")[0]
     assert "The figure shows the first 40 of 45 cells; the table has all of them." in section
     assert section.count("7 × 10.0 ms") == 45

@@ -6,11 +6,12 @@ Import rule: this module and ``terminal`` stay light; matplotlib and Jinja2 load
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.audits import Coverage
+from bench.report.evidence import Evidence
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class ReportMeta:
     """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one.
 
-    ``margin`` is the one that the comparisons were made with; ``audits`` are the runs' coverage passes.
+    ``margin`` is the one that the comparisons were made with; ``audits`` are the runs' coverage passes; ``evidence`` is
+    what is told of single processes, and their raw records.
     """
 
     title: str
@@ -37,20 +39,32 @@ class ReportMeta:
     audits: tuple[Coverage, ...] = ()
     #: The series of the nightly runs that the reported one belongs to.
     trends: tuple[Trend, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def write_report(
-    summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta, path: Path
+    summaries: Sequence[CellSummary],
+    comparisons: Sequence[Comparison],
+    meta: ReportMeta,
+    path: Path,
+    figures: Path | None = None,
 ) -> Path:
     """Write the self-contained page to ``path`` (folders are made) and return it.
+
+    ``figures``: a folder that gets every figure of the page as SVG and PNG, for papers and slides.
 
     Raises:
         ImportError: the extra ``report`` (Jinja2, matplotlib) is not installed.
     """
-    from bench.report.page import render
+    from bench.report.page import make
 
+    made = make(summaries, comparisons, meta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(summaries, comparisons, meta), encoding="utf-8")
+    path.write_text(made.html, encoding="utf-8")
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        for picture in made.pictures:
+            picture.save(figures)
     return path
 
 

@@ -122,36 +122,84 @@ def cpu_twin(summary: CellSummary, by_cell: Mapping[Cell, CellSummary]) -> CellS
     return by_cell.get(environments.cpu_twin(summary.cell))
 
 
+def mean_ratio(ratios: Sequence[Interval]) -> Interval:
+    """Geometric mean with an interval from those of the ratios (variance estimates recovery on logs, as in ``ratio``).
+
+    The interval is that of the measurement: over these very cells, not over workloads at large. None where one of the
+    ratios has none.
+    """
+    mean = math.exp(sum(math.log(one.estimate) for one in ratios) / len(ratios))
+    ends = [(one.estimate, one.low, one.high) for one in ratios if one.low is not None and one.high is not None]
+    if len(ends) < len(ratios):
+        return Interval(mean, None, None)
+    below = math.hypot(*(math.log(estimate / low) for estimate, low, _ in ends)) / len(ends)
+    above = math.hypot(*(math.log(high / estimate) for estimate, _, high in ends)) / len(ends)
+    return Interval(mean, mean * math.exp(-below), mean * math.exp(above), ratios[0].confidence)
+
+
 @dataclass(frozen=True)
 class Acceleration:
-    """Accelerators over CPUs. ``gain`` is the geometric mean of ``pairs`` ratios; ``excluded``: who is not in it."""
+    """Accelerators over CPUs. ``interval`` is the geometric mean of ``members``: an accelerator's cell, and its ratio.
+
+    ``environment`` is "" over all of them. ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
+    who is not in it, and why.
+    """
 
     device: str
-    gain: float
-    pairs: int
-    low: float
-    high: float
+    interval: Interval
+    members: tuple[tuple[CellSummary, Interval], ...]
     excluded: tuple[str, ...]
+    environment: str = ""
+
+    @property
+    def gain(self) -> float:
+        return self.interval.estimate
+
+    @property
+    def pairs(self) -> int:
+        return len(self.members)
+
+    @property
+    def low(self) -> float:
+        return min(found.estimate for _, found in self.members)
+
+    @property
+    def high(self) -> float:
+        return max(found.estimate for _, found in self.members)
+
+    @property
+    def slower(self) -> list[tuple[CellSummary, Interval]]:
+        """Cells of which the whole interval lies below 1×, the slowest first."""
+        found = [(one, gain) for one, gain in self.members if gain.high is not None and gain.high < 1]
+        return sorted(found, key=lambda pair: pair[1].estimate)
+
+    @property
+    def faster(self) -> int:
+        """How many cells have their whole interval above 1×."""
+        return sum(1 for _, gain in self.members if gain.low is not None and gain.low > 1)
 
 
-def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
-    """One entry per accelerator that has at least one pair of measured cells; the CPU alone gives none."""
+def accelerations(summaries: Sequence[CellSummary], by_environment: bool = False) -> list[Acceleration]:
+    """One entry per accelerator (and environment) that has at least one pair of measured cells; the CPU gives none."""
     by_cell = {summary.cell: summary for summary in summaries}
-    devices = sorted({summary.cell.device for summary in summaries} - {"cpu"})
+    groups: dict[tuple[str, str], list[CellSummary]] = {}
+    for one in summaries:
+        if one.cell.device != "cpu":
+            groups.setdefault((one.cell.device, one.cell.environment if by_environment else ""), []).append(one)
     found = []
-    for device in devices:
-        ratios: list[float] = []
+    for (device, environment), members in sorted(groups.items(), key=lambda pair: pair[0][0]):
+        gains: list[tuple[CellSummary, Interval]] = []
         excluded: list[str] = []
-        for summary in (one for one in summaries if one.cell.device == device):
-            twin = cpu_twin(summary, by_cell)
-            gain = against(summary, twin)
-            if gain is not None and not _imported(summary, twin):
-                ratios.append(gain.estimate)
+        for one in members:
+            twin = cpu_twin(one, by_cell)
+            gain = against(one, twin)
+            if gain is not None and not _imported(one, twin):
+                gains.append((one, gain))
             else:
-                excluded.append(f"{summary.cell.label}: {_no_pair(summary, twin)}")
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            found.append(Acceleration(device, mean, len(ratios), min(ratios), max(ratios), tuple(excluded)))
+                excluded.append(f"{one.cell.label}: {_no_pair(one, twin)}")
+        if gains:
+            mean = mean_ratio([gain for _, gain in gains])
+            found.append(Acceleration(device, mean, tuple(gains), tuple(excluded), environment))
     return found
 
 

@@ -1,201 +1,243 @@
-"""Figures as inline SVG: deterministic, no scripts, colours from CSS variables so that light and dark both work.
+"""The drawings with one row per cell: speed-ups, throughput, latency by process, stages, verdicts, the time-line.
 
-Matplotlib draws with sentinel colours (``INK`` and so on), which become ``var(--ink)`` in the text of the SVG; fonts
-are left to the page. The object API with the SVG backend only: no pyplot, no global state.
+Each takes a palette last and returns a figure; ``ink`` makes pictures of them.
 """
 
 from __future__ import annotations
 
-import html
-import io
 import math
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report import numbers
+from bench.report.ink import Palette, plain
 from bench.summary import Interval
 
-INK, MUTED, RULE, BAND = "#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04"
-SERIES = tuple(f"#0f0f1{digit}" for digit in range(6))
-VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band"} | {
-    colour: f"--series-{index}" for index, colour in enumerate(SERIES)
-}
 #: Inches; an SVG inch is 72 units.
 WIDTH, ROW, HEAD, FOOT = 9.0, 0.27, 0.12, 0.45
-#: Names of matplotlib's settings are a literal type that differs between its versions.
-SETTINGS: Any = {
-    "text.parse_math": False,
-    "svg.hashsalt": "twinbench",
-    "svg.fonttype": "none",
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "xtick.color": MUTED,
-    "axes.edgecolor": RULE,
-}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a figure; a heading when ``interval`` is None. ``series`` picks the colour."""
+    """One row of a figure; a heading when it holds nothing but its label. ``series`` picks the colour."""
 
     label: str
     interval: Interval | None = None
     text: str = ""
     series: int = 0
-    marks: tuple[float, ...] = ()
+    #: Single ratios beside the mean.
+    dots: tuple[float, ...] = ()
+    #: One tuple of quantiles for each process: p5, p25, p50, p75, p95, p99, in seconds.
+    boxes: tuple[tuple[float, ...], ...] = ()
     #: (colour number, value) of each piece of a stacked bar.
     pieces: tuple[tuple[int, float], ...] = ()
 
 
-def speed_ups(lines: Sequence[Line], alt: str) -> str:
-    """Bars from the 1× line on a log axis, with error bars and the ratio in words at the right."""
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _canvas(len(lines))
-        found = _rated(axes, lines)
-        colours = [SERIES[line.series % len(SERIES)] for _, line, _ in found]
-        rows = [y for y, _, _ in found]
-        axes.barh(rows, [ratio.estimate - 1 for _, _, ratio in found], left=1, height=0.62, color=colours, linewidth=0)
-        spread = [
-            (y, ratio.low, ratio.high) for y, _, ratio in found if ratio.low is not None and ratio.high is not None
-        ]
-        axes.hlines(*_columns(spread), color=INK, linewidth=1.1)
-        for end in (1, 2):
-            axes.scatter(
-                [one[end] for one in spread], [one[0] for one in spread], marker="|", s=34, color=INK, linewidth=1.1
-            )
-        axes.axvline(1, color=INK, linewidth=1.2)
-        _ratio_axis(axes, [1.0, *_ends(found)])
-        axes.set_xlabel("slower than the baseline  ←  1×  →  faster (log scale)")
-        return _svg(figure, alt)
+def gains(lines: Sequence[Line], axis: str, palette: Palette) -> Figure:
+    """A mean with its interval per row, and the ratios that it is of as small dots, around the 1× line."""
+    figure, axes = canvas(len(lines), palette, row=0.36)
+    axes.axvline(1, color=palette.ink, linewidth=1.2)
+    found = _rated(axes, lines, palette)
+    for y, line, ratio in found:
+        colour = palette.of(line.series)
+        axes.scatter(line.dots, [y] * len(line.dots), s=16, color=colour, alpha=0.35, linewidth=0)
+        if ratio.low is not None and ratio.high is not None:
+            axes.hlines(y, ratio.low, ratio.high, color=palette.ink, linewidth=2.2)
+        axes.scatter([ratio.estimate], [y], s=70, color=colour, edgecolors=palette.paper, linewidth=1.2, zorder=3)
+    ratio_axis(axes, [1.0, *_ends(found), *(dot for line in lines for dot in line.dots)])
+    axes.set_xlabel(axis)
+    return figure
 
 
-def latencies(lines: Sequence[Line], alt: str) -> str:
-    """A line from p50 (dot) over p90 (tick) to p99 (open dot) in ``marks`` (seconds), log axis."""
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _canvas(len(lines))
-        timed = []
-        for y, line in enumerate(lines):
-            if line.marks:
-                _words(axes, y, line)
-                timed.append((y, line, SERIES[line.series % len(SERIES)]))
-            else:
-                _heading(axes, y, line.label)
-        rows, colours = [y for y, _, _ in timed], [colour for _, _, colour in timed]
-        p50, p90, p99 = ([line.marks[place] for _, line, _ in timed] for place in range(3))
-        axes.hlines(rows, p50, p99, colors=colours, linewidth=1.8)
-        axes.scatter(p50, rows, s=36, c=colours, linewidth=0, zorder=3)
-        axes.scatter(p90, rows, s=80, c=colours, marker="|", linewidth=1.8, zorder=3)
-        axes.scatter(p99, rows, s=30, facecolors="none", edgecolors=colours, linewidth=1.4, zorder=3)
-        low, high = min(p50) / 1.25, max(p99) * 1.25
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-        axes.xaxis.set_major_locator(FixedLocator(_decades(low, high)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain_duration(value)))
-        axes.set_xlabel("latency of one iteration (log scale):  ● p50   | p90   ○ p99")
-        return _svg(figure, alt)
+def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
+    """Throughput from zero, with its interval; one that leaves the figure ends in an arrow."""
+    figure, axes = canvas(len(lines), palette)
+    found = _rated(axes, lines, palette)
+    # Wide intervals of single cells must not squeeze all bars: a third beyond the longest bar is enough.
+    end = 1.33 * max(rate.estimate for _, _, rate in found)
+    rows = [y for y, _, _ in found]
+    colours = [palette.of(line.series) for _, line, _ in found]
+    axes.barh(rows, [rate.estimate for _, _, rate in found], height=0.62, color=colours, linewidth=0, clip_on=False)
+    spread = [(y, rate.low, rate.high) for y, _, rate in found if rate.low is not None and rate.high is not None]
+    _strokes(axes, [(y, low, min(high, end), palette.ink, 1.1) for y, low, high in spread])
+    ticks = [(low, y) for y, low, _ in spread] + [(high, y) for y, _, high in spread if high <= end]
+    _dots(axes, ticks, marker="|", s=34, color=palette.ink, linewidth=1.1)
+    _dots(axes, [(end, y) for y, _, high in spread if high > end], marker=">", s=34, color=palette.ink, linewidth=0)
+    axes.set_xlim(0, 1.02 * end)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.set_xlabel(plain(f"{unit}, with 95 % intervals between processes"))
+    return figure
 
 
-def shares(lines: Sequence[Line], alt: str) -> str:
+def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
+    """One stroke per process: thin from p5 to p95, thick from p25 to p75, a dot at p50, a ring at p99; log axis."""
+    figure, axes = canvas(len(lines), palette)
+    strokes: list[tuple[float, float, float, str, float]] = []
+    middles: list[tuple[float, float]] = []
+    tails: list[tuple[float, float]] = []
+    rings: list[str] = []
+    times: list[float] = []
+    for y, line in enumerate(lines):
+        if not line.boxes:
+            heading(axes, y, line.label, palette)
+            continue
+        words(axes, y, line)
+        colour = palette.of(line.series)
+        step = 0.72 / len(line.boxes)
+        for number, (p5, p25, p50, p75, p95, p99) in enumerate(line.boxes):
+            place = y - 0.36 + step * (number + 0.5)
+            strokes += [(place, p5, p95, colour, 0.9), (place, p25, p75, colour, max(1.6, min(4.0, 9 * step)))]
+            middles.append((p50, place))
+            tails.append((p99, place))
+            rings.append(colour)
+            times += [p5, p99]
+    _strokes(axes, strokes)
+    _dots(axes, middles, s=7, color=palette.ink, linewidth=0, zorder=3)
+    _dots(axes, tails, s=9, facecolors="none", edgecolors=rings, linewidth=0.8, zorder=3)
+    low, high = min(times) / 1.15, max(times) * 1.15
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(_decades(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain_duration(value)))
+    axes.set_xlabel("latency of one iteration, a stroke per process (log scale):  p5–p95, thick p25–p75, ● p50, ○ p99")
+    return figure
+
+
+def shares(lines: Sequence[Line], palette: Palette) -> Figure:
     """A bar of full width per line, divided as its ``pieces`` divide their sum."""
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _canvas(len(lines))
-        for y, line in enumerate(lines):
-            total = sum(value for _, value in line.pieces)
-            if not total:
-                _heading(axes, y, line.label)
-                continue
-            _words(axes, y, line)
-            left = 0.0
-            for series, value in line.pieces:
-                width = 100 * value / total
-                axes.barh(y, width, left=left, height=0.62, color=SERIES[series % len(SERIES)], linewidth=0)
-                left += width
-        axes.set_xlim(0, 100)
-        axes.xaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
-        axes.set_xlabel("share of the iteration's stages; at the right their sum")
-        return _svg(figure, alt)
+    figure, axes = canvas(len(lines), palette)
+    for y, line in enumerate(lines):
+        total = sum(value for _, value in line.pieces)
+        if not total:
+            heading(axes, y, line.label, palette)
+            continue
+        words(axes, y, line)
+        left = 0.0
+        for series, value in line.pieces:
+            width = 100 * value / total
+            axes.barh(y, width, left=left, height=0.62, color=palette.of(series), edgecolor=palette.paper, linewidth=1)
+            left += width
+    axes.set_xlim(0, 100)
+    axes.xaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+    axes.set_xlabel("share of the iteration's stages; at the right their sum")
+    return figure
 
 
-def verdicts(lines: Sequence[Line], margin: float, alt: str) -> str:
+def verdicts(lines: Sequence[Line], margin: float, palette: Palette) -> Figure:
     """Ratio b/a with its interval against the band of ``margin`` (0.03 is ±3 %) inside which nothing is new."""
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _canvas(len(lines), 0.38)
-        axes.axvspan(1 / (1 + margin), 1 + margin, color=BAND, linewidth=0)
-        axes.axvline(1, color=INK, linewidth=1)
-        found = _rated(axes, lines)
-        for y, line, ratio in found:
-            colour = SERIES[line.series % len(SERIES)]
-            if ratio.low is not None and ratio.high is not None:
-                axes.hlines(y, ratio.low, ratio.high, colors=colour, linewidth=3.2)
-            axes.scatter([ratio.estimate], [y], s=42, c=colour, linewidth=0, zorder=3)
-        _ratio_axis(axes, [1 / (1 + margin), 1 + margin, *_ends(found)])
-        axes.set_xlabel(f"b slower  ←  speed of b / speed of a  →  b faster; band: margin of {numbers.percent(margin)}")
-        return _svg(figure, alt)
+    figure, axes = canvas(len(lines), palette, share=0.38)
+    axes.axvspan(1 / (1 + margin), 1 + margin, color=palette.band, linewidth=0)
+    axes.axvline(1, color=palette.ink, linewidth=1)
+    found = _rated(axes, lines, palette)
+    for y, line, ratio in found:
+        colour = palette.of(line.series)
+        if ratio.low is not None and ratio.high is not None:
+            axes.hlines(y, ratio.low, ratio.high, colors=colour, linewidth=3.2)
+        axes.scatter([ratio.estimate], [y], s=42, color=colour, linewidth=0, zorder=3)
+    ratio_axis(axes, [1 / (1 + margin), 1 + margin, *_ends(found)])
+    axes.set_xlabel(f"b slower  ←  speed of b / speed of a  →  b faster; band: margin of {numbers.percent(margin)}")
+    return figure
 
 
-def _rated(axes: Axes, lines: Sequence[Line]) -> list[tuple[int, Line, Interval]]:
+@dataclass(frozen=True)
+class Stroke:
+    """One process on the time-line, in minutes since the first; ``lane`` counts rows; ``state`` is in ``STATES``."""
+
+    lane: int
+    start: float
+    length: float
+    state: str
+    gid: str
+
+
+#: What a process's colour on the time-line says, and the series that it has; hatched: nothing was measured.
+STATES = {"quiet": 5, "noisy": 4, "contended": 3, "drift or throttled": 1, "not measured": -1}
+
+
+def timeline(strokes: Sequence[Stroke], lanes: Sequence[str], palette: Palette) -> Figure:
+    """One bar per process at the time when it ran, a row per environment and device."""
+    figure, axes = canvas(len(lanes), palette, share=0.68, row=0.34)
+    for lane, label in enumerate(lanes):
+        axes.text(-0.02, lane, plain(label), transform=axes.get_yaxis_transform(), ha="right", va="center")
+    for one in strokes:
+        series = STATES[one.state]
+        look: dict[str, Any] = {"color": palette.of(series), "linewidth": 0}
+        if series < 0:
+            look = {"facecolor": "none", "edgecolor": palette.bad, "linewidth": 1.2}
+        bar = axes.barh(one.lane, one.length, left=one.start, height=0.62, **look)
+        bar.patches[0].set_gid(one.gid)
+    end = max((one.start + one.length for one in strokes), default=1.0)
+    axes.set_xlim(-0.01 * end, 1.01 * end)
+    axes.set_xlabel("minutes since the first process started")
+    return figure
+
+
+def _rated(axes: Axes, lines: Sequence[Line], palette: Palette) -> list[tuple[int, Line, Interval]]:
     """Write the words of all lines; (row, line, interval) of those that are no headings."""
     found = []
     for y, line in enumerate(lines):
         if line.interval is None:
-            _heading(axes, y, line.label)
+            heading(axes, y, line.label, palette)
         else:
-            _words(axes, y, line)
+            words(axes, y, line)
             found.append((y, line, line.interval))
     return found
+
+
+def _strokes(axes: Axes, rows: Sequence[tuple[float, float, float, str, float]]) -> None:
+    """Horizontal lines (row, from, to, colour, width) as one artist: a group each would make pages twice as heavy."""
+    if rows:
+        y, start, end, colours, widths = zip(*rows, strict=True)
+        axes.hlines(y, start, end, colors=colours, linewidth=widths, clip_on=False)
+
+
+def _dots(axes: Axes, places: Sequence[tuple[float, float]], **look: Any) -> None:
+    """Marks at (x, row) as one artist."""
+    if places:
+        x, y = zip(*places, strict=True)
+        axes.scatter(x, y, clip_on=False, **look)
 
 
 def _ends(found: Sequence[tuple[int, Line, Interval]]) -> list[float]:
     return [end for _, _, ratio in found for end in (ratio.estimate, ratio.low, ratio.high) if end is not None]
 
 
-def _columns(rows: Sequence[tuple[float, float, float]]) -> tuple[list[float], list[float], list[float]]:
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-
-
-def _canvas(rows: int, share: float = 0.44) -> tuple[Figure, Axes]:
-    height = HEAD + ROW * rows + FOOT
+def canvas(rows: int, palette: Palette, share: float = 0.44, row: float = ROW) -> tuple[Figure, Axes]:
+    """A figure with so many rows, labels left and texts right of a plot that takes ``share`` of the width."""
+    height = HEAD + row * rows + FOOT
     figure = Figure(figsize=(WIDTH, height))
-    FigureCanvasSVG(figure)
     axes = figure.add_axes((0.30, FOOT / height, share, 1 - (HEAD + FOOT) / height))
     axes.set_ylim(rows - 0.4, -0.6)
     axes.yaxis.set_major_locator(NullLocator())
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="x", length=3)
-    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.grid(axis="x", color=palette.rule, linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def _words(axes: Axes, y: int, line: Line) -> None:
+def words(axes: Axes, y: int, line: Line) -> None:
+    """The label left of a row, its text right of it."""
     side = axes.get_yaxis_transform()
-    axes.text(-0.02, y, _plain(line.label), transform=side, ha="right", va="center")
-    axes.text(1.03, y, _plain(line.text), transform=side, ha="left", va="center")
+    axes.text(-0.02, y, plain(line.label), transform=side, ha="right", va="center")
+    axes.text(1.03, y, plain(line.text), transform=side, ha="left", va="center")
 
 
-def _heading(axes: Axes, y: int, label: str) -> None:
-    axes.text(-0.62, y, _plain(label), transform=axes.get_yaxis_transform(), va="center", color=MUTED, weight="bold")
+def heading(axes: Axes, y: int, label: str, palette: Palette) -> None:
+    """A row that names the next ones."""
+    side = axes.get_yaxis_transform()
+    axes.text(-0.62, y, plain(label), transform=side, va="center", color=palette.muted, weight="bold")
 
 
-def _plain(text: str) -> str:
-    """One line without control characters, which XML cannot hold."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
-def _ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
+def ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
+    """A log axis for ratios, which reaches to all ``ends`` and a little beyond 1 on both sides."""
     low, high = min(*ends, 0.97) / 1.06, max(*ends, 1.03) * 1.06
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -220,31 +262,9 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _svg(figure: Figure, alt: str) -> str:
-    """The figure as an ``<svg>`` element to be put into HTML as it stands; ``alt`` is what a screen reader says."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;\"]*;?", "", text)
-    text = re.sub(r"font: ([^;\"']*px) [^;\"]*", r"font: \1 var(--sans)", text)
-    text = _own_ids(text, alt)
-    view = re.search(r'viewBox="([^"]+)"', text)
-    assert view is not None
-    body = text[text.index(">") + 1 :]
-    name = html.escape(alt, quote=True)
-    body = re.sub(r"\n\s*", "\n", body)
-    return f'<svg role="img" aria-label="{name}" viewBox="{view[1]}" xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
-
-
-def _own_ids(text: str, alt: str) -> str:
-    """Keep only ids that are referred to, and make them differ between the figures of one page."""
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    prefix = f"f{zlib.crc32(alt.encode()):x}-"
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
-    return re.sub(r'(url\(#|href="#)', lambda m: f"{m[1]}{prefix}", text)
+def short(value: float) -> str:
+    """``2 k`` for 2000."""
+    for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{prefix}"
+    return f"{value:g}"

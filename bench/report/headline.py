@@ -82,6 +82,9 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return f"Nothing can be said about speed: none of {count(len(summaries), 'cell')} gave a measurement."
     if len(rated) == 1:
         return f"One cell was measured, {where(rated[0].cell)}, so there is nothing to compare it with."
+    gains = accelerations(summaries, by_environment=True)
+    if gains:
+        return _accelerated(gains)
     found = answers(summaries, baseline)
     decided = [answer for answer in found if answer.fastest]
     if not decided and any(one.imported for one in rated):
@@ -103,12 +106,38 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
     return "; ".join(told) + _gains(decided) + "."
 
 
+#: How devices are written where a sentence is about them.
+DEVICE_NAMES = {"cpu": "the CPU", "cuda": "CUDA", "metal": "Metal"}
+
+
+def device_name(device: str) -> str:
+    """``CUDA``; a word from a later version stands as it is."""
+    return DEVICE_NAMES.get(device, device)
+
+
+def _accelerated(gains: Sequence[Acceleration]) -> str:
+    """``On CUDA, torch runs at 12× and jax at 9.8× the speed of its own CPU side (geometric mean, ...).``"""
+    told = []
+    for device in dict.fromkeys(gain.device for gain in gains):
+        rows = sorted((gain for gain in gains if gain.device == device), key=lambda gain: -gain.gain)
+        each = [f"{gain.environment} runs at {numbers.times(gain.interval)}" for gain in rows[:4]]
+        each += [f"{len(rows) - 4} more"] if len(rows) > 4 else []
+        joined = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}".replace(" runs at", " at")
+        told.append(f"on {device_name(device)}, {joined.replace(' at', ' runs at', 1) if len(each) > 1 else joined}")
+    cells = sum(gain.pairs for gain in gains)
+    text = f"{'; '.join(told)} the speed of its own CPU side (geometric mean, {count(cells, 'pair')} of cells)."
+    return text[0].upper() + text[1:]
+
+
 def acceleration_sentence(found: Acceleration) -> str:
     """The geometric mean over the pairs that both sides have, with its range."""
-    gain, low, high = (numbers.times(Interval(value, None, None)) for value in (found.gain, found.low, found.high))
+    low, high = (numbers.times(Interval(value, None, None)) for value in (found.low, found.high))
+    within = numbers.times_span(found.interval)
+    interval = f", interval {within}" if within else ""
     return (
-        f"{found.device} over CPU: {gain} as a geometric mean over {count(found.pairs, 'cell')} that both have "
-        f"(from {low} to {high}); {count(len(found.excluded), 'cell')} left out."
+        f"{device_name(found.device)} over CPU: {numbers.times(found.interval)}{interval}, as a geometric mean over "
+        f"{count(found.pairs, 'cell')} that both have (from {low} to {high}); "
+        f"{count(len(found.excluded), 'cell')} left out."
     )
 
 

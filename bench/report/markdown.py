@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from bench.cell import Cell
 from bench.report import ReportMeta, audit, headline, scaling, sections, stages
 from bench.report.facts import accelerations, count, unspeakable
+from bench.report.folding import MAX_CHARACTERS, MAX_OPEN, fitted_parts
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
     from bench.verdict import Comparison
 
-#: GitHub refuses comments above 65,536 characters.
-MAX_CHARACTERS = 60_000
+#: Characters for everything but the tables of works.
+MAX_TAIL = 40_000
+#: So many works have their table open, the others behind their name.
+OPEN_WORKS = 4
 MAX_PROBLEMS, MAX_CELLS, MAX_COMPARISONS, MAX_WAYS = 30, 6, 40, 8
 REASON_WIDTH = 160
 
@@ -25,20 +28,19 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     gains = [headline.acceleration_sentence(gain) for gain in accelerations(summaries)]
     told = gains or [headline.no_acceleration(summaries)]
     head += [plain(" ".join([*told, headline.counts_sentence(summaries)])), ""]
-    tail = [
-        *_scaling(summaries),
-        *_ways(summaries),
-        *_comparisons(comparisons, summaries),
-        *_fallen(summaries, meta),
-        *_problems(summaries),
-    ]
+    # What is wrong comes first where there is no room for all of it.
+    extras = [*_scaling(summaries), *_ways(summaries), *_fallen(summaries, meta)]
+    *told_problems, compared, extras = fitted_parts(
+        [*_problems(summaries), _comparisons(comparisons, summaries), extras], MAX_TAIL
+    )
+    tail = [*extras, *compared, *(line for part in told_problems for line in part)]
     if meta.skipped_lines:
         tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
     split = {table.label: table for table in stages.stages_tables(summaries)}
     tables = [
-        "\n".join([*_table(table), *_stages(split.get(table.label))])
-        for table in sections.grid(summaries, meta.baseline)
+        "\n".join(_work(number, table, split.get(table.label)))
+        for number, table in enumerate(sections.grid(summaries, meta.baseline))
     ]
     room = MAX_CHARACTERS - len("\n".join(head + tail)) - 200
     kept = 0
@@ -47,6 +49,14 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         kept += 1
     cut = [] if kept == len(tables) else [f"The first {kept} of {len(tables)} works; the page has all.", ""]
     return "\n".join([*head, *tables[:kept], *cut, *tail]) + "\n"
+
+
+def _work(number: int, table: sections.WorkTable, split: stages.StagesTable | None) -> list[str]:
+    lines = [*_table(table), *_stages(split)]
+    if number < OPEN_WORKS and len(table.rows) <= MAX_OPEN:
+        return lines
+    label = f"{plain(table.label)}: {count(len(table.members), 'cell')}"
+    return [f"<details><summary>{label}</summary>", "", *lines, "</details>", ""]
 
 
 def plain(text: str, width: int = 400) -> str:
@@ -126,15 +136,16 @@ def _square(square: sections.Square) -> str:
     return f"**{told}**" if square.mark == "fastest" else told
 
 
-def _problems(summaries: Sequence[CellSummary]) -> list[str]:
-    lines = []
+def _problems(summaries: Sequence[CellSummary]) -> list[list[str]]:
+    """A folded list for each outcome, wrong ones first."""
+    parts = []
     for word, members in sections.problems(summaries):
-        lines += [f"<details><summary>{plain(word)}: {sum(len(one.cells) for one in members)}</summary>", ""]
+        lines = [f"<details><summary>{plain(word)}: {sum(len(one.cells) for one in members)}</summary>", ""]
         lines += [f"- {_cells(one.cells)}: {code(one.reason)}" for one in members[:MAX_PROBLEMS]]
         if len(members) > MAX_PROBLEMS:
             lines.append(f"- the first {MAX_PROBLEMS} of {len(members)} reasons")
-        lines += ["", "</details>", ""]
-    return lines
+        parts.append([*lines, "", "</details>", ""])
+    return parts
 
 
 def _cells(cells: Sequence[Cell]) -> str:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import ReportMeta, audit, headline, machines, pictures, scaling, sections, stages, trends
-from bench.report.facts import (
-    accelerations,
-    count,
-    origin,
-    outcome_counts,
-    outcome_word,
-    speed,
-    unspeakable,
-    without_wrong,
+from bench.cell import Cell
+from bench.report import (
+    ReportMeta,
+    audit,
+    cells,
+    course,
+    first_screen,
+    headline,
+    machines,
+    pictures,
+    plots,
+    policy,
+    scaling,
+    sections,
+    shown,
+    stages,
+    trends,
 )
+from bench.report.evidence import Process
+from bench.report.facts import accelerations, count, outcome_word, unspeakable, without_wrong
+from bench.report.ink import Picture, StyleSheet
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -39,7 +50,7 @@ TIMED = (
 )
 NOT_TIMED = (
     "Starting the process, importing, loading weights and inputs, the first call with its compilation, and warm-up: "
-    "they stand apart under Start-up.",
+    "they stand apart, under each work.",
     "Verification: it runs before any timing, and a cell that fails it is not timed for the report.",
     "Putting weights and optimizer state back between bursts of training.",
     "The stages of an iteration: each has a fence of its own, in passes apart from the bursts.",
@@ -48,8 +59,29 @@ NOT_TIMED = (
 )
 
 
-def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> str:
-    """The whole page as text."""
+@dataclass(frozen=True)
+class Made:
+    """A page and the pictures that it carries."""
+
+    html: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass
+class Album:
+    """Turns pictures into markup as the templates come to them, and remembers them and their styles."""
+
+    styles: StyleSheet = field(default_factory=StyleSheet)
+    pictures: list[Picture] = field(default_factory=list)
+
+    def svg(self, picture: Picture) -> Markup:
+        """The picture's element."""
+        self.pictures.append(picture)
+        return Markup(picture.inline(self.styles))
+
+
+def make(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> Made:
+    """The whole page. The body is made first: only then it is known which styles its pictures need."""
     templates = Environment(
         loader=PackageLoader("bench.report"),
         autoescape=True,
@@ -57,60 +89,129 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return templates.get_template("page.html.j2").render(values(summaries, comparisons, meta))
+    album = Album()
+    told = values(summaries, comparisons, meta) | {"svg": album.svg}
+    body = templates.get_template("body.html.j2").render(told)
+    style, script = policy.style(album.styles.css), policy.script()
+    html = templates.get_template("page.html.j2").render(
+        meta=meta,
+        body=Markup(body),
+        # Both are files of this package and classes that matplotlib wrote: no text from records is in them.
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy.policy(script, style),
+        data=policy.data({"raw": meta.evidence.raw, "name": meta.runs[-1] if meta.runs else "twinbench"}),
+        licences=policy.licences(),
+        shown=shown.block(shown.report(summaries, comparisons, meta)),
+    )
+    return Made(html, tuple(album.pictures))
 
 
 def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], meta: ReportMeta) -> dict[str, Any]:
-    """All that the template names."""
-    tables = sections.grid(summaries, meta.baseline)
+    """All that the templates name, in the order of the page."""
     series = pictures.series_of(summaries)
-    drawn = [_drawn(table, series) for table in tables[: pictures.MAX_WORKS]]
-    drawn += [(None, None)] * (len(tables) - len(drawn))
+    tables = sections.grid(summaries, meta.baseline)
     gains = accelerations(summaries)
-    labels, noise_rows = sections.noise(summaries)
+    evidence = meta.evidence
     return {
         "meta": meta,
         "when": when(meta),
+        "count": count,
+        "json": policy.data,
         "headline": headline.headline(summaries, meta.baseline),
         "acceleration": [headline.acceleration_sentence(gain) for gain in gains],
         "no_acceleration": headline.no_acceleration(summaries),
-        "excluded": [(gain.device, gain.excluded) for gain in gains if gain.excluded],
         "counts": headline.counts_sentence(summaries),
-        "answers": headline.answers(summaries, meta.baseline),
-        "numbers": key_numbers(summaries, comparisons),
-        "works": [(table, bars) for table, (bars, _) in zip(tables, drawn, strict=True)],
-        "works_cut": _works_cut(len(tables)),
-        "latency": [
-            (timed, latencies)
-            for table, (_, latencies) in zip(tables, drawn, strict=True)
-            if (timed := sections.latency_table(table.label, table.members)) is not None
+        "cards": first_screen.cards(summaries, meta.baseline),
+        "answer_picture": pictures.answer(summaries, series, meta.baseline),
+        "excluded": [(gain.device, gain.excluded) for gain in gains if gain.excluded],
+        "slower": [
+            (id_, label, sections.ratio_text(ratio)) for id_, label, ratio in first_screen.slower_rows(summaries)
         ],
-        **_scalings(summaries, series),
-        "trends": trends.panels(meta.trends),
-        "trends_cut": _trends_cut(len(meta.trends)),
-        "stages_of": _stages(summaries),
-        "details": stages.detail_tables(summaries),
-        "ways": audit.ways_tables(summaries),
-        "parity": sections.parity(summaries),
-        "precision_rows": audit.precision_rows(summaries),
-        "coverage": audit.coverage_tables(summaries, meta.audits),
-        "stages": [label for _, label in sections.START_UP],
-        "start_up": sections.start_up(summaries),
+        "answers": headline.answers(summaries, meta.baseline),
         "problems": sections.problems(summaries),
         "max_log": MAX_LOG,
+        "tables": tables,
+        "choices": cells.baseline_choices(summaries),
+        "outcomes": list(dict.fromkeys((one.outcome, outcome_word(one.outcome)) for one in summaries)),
+        "rows": cells.rows(summaries, meta.baseline),
         "comparisons": [_comparison(one, summaries) for one in comparisons],
         "comparison_picture": pictures.verdicts(without_wrong(comparisons, summaries), meta.margin),
-        "noise_labels": labels,
-        "noise_rows": noise_rows,
+        "works": _works(tables, summaries, evidence.processes, series),
+        "works_cut": _works_cut(len(tables)),
+        "start_up_stages": [label for _, label in sections.START_UP],
+        "ways": audit.ways_tables(summaries),
+        "tradeoffs": plots.tradeoffs(summaries)[: pictures.MAX_WORKS],
+        "precision_rows": audit.precision_rows(summaries),
+        **_scalings(summaries, series),
+        "rooflines": plots.rooflines(summaries, evidence.processes, series),
+        "roof_rows": plots.roof_rows(summaries, evidence.processes),
+        "parity": sections.parity(summaries),
+        "coverage": audit.coverage_tables(summaries, meta.audits),
+        "trends": trends.panels(meta.trends),
+        "trends_cut": trends.cut(len(meta.trends)),
+        "selftest": evidence.selftest,
+        "timeline": course.timeline(evidence.processes),
+        "states": course.legend(),
+        "course": course.rows(evidence.processes),
+        "processes": len(evidence.processes) + evidence.processes_cut,
+        **_noise(summaries),
         "machine": machines.machine_of(summaries),
         "timed": TIMED,
         "not_timed": NOT_TIMED,
-        "commands": [(one.cell.label, origin(one)) for one in summaries],
+        "entries": cells.entries(summaries),
+        "raw": bool(evidence.raw),
+        "raw_note": evidence.raw_note,
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
         "skipped_cut": max(0, len(meta.skipped_lines) - MAX_SKIPPED),
-        "svg": Markup,
-        "count": count,
     }
+
+
+@dataclass(frozen=True)
+class Work:
+    """All about one work: its figures (None beyond the cap, or where there is nothing to draw) and tables."""
+
+    table: sections.WorkTable
+    bars: Picture | None
+    boxes: Picture | None
+    latency: sections.LatencyTable | None
+    staged: stages.StagesTable | None
+    stages_picture: Picture | None
+    legend: tuple[tuple[int, str], ...]
+    start_up: tuple[tuple[str, list[str]], ...]
+    details: stages.DetailTable | None
+
+
+def _works(
+    tables: Sequence[sections.WorkTable],
+    summaries: Sequence[CellSummary],
+    processes: Sequence[Process],
+    series: Mapping[str, int],
+) -> list[Work]:
+    by_cell: dict[Cell, list[Process]] = {}
+    for process in processes:
+        by_cell.setdefault(process.cell, []).append(process)
+    split = {table.label: table for table in stages.stages_tables(summaries)}
+    details = {table.label: table for table in stages.detail_tables(summaries)}
+    start_up = dict(sections.start_up(summaries))
+    found = []
+    for index, table in enumerate(tables):
+        drawn = index < pictures.MAX_WORKS
+        staged = split.get(table.label)
+        found.append(
+            Work(
+                table,
+                pictures.bars(table, series, index) if drawn else None,
+                pictures.boxes(table, series, by_cell, index) if drawn else None,
+                sections.latency_table(table.label, table.members),
+                staged,
+                pictures.stages(staged, index) if drawn and staged else None,
+                tuple((stages.colour(name, staged.names), name) for name in staged.names) if staged else (),
+                tuple(start_up.get(table.label, ())),
+                details.get(table.label),
+            )
+        )
+    return found
 
 
 def when(meta: ReportMeta) -> str:
@@ -123,19 +224,6 @@ def when(meta: ReportMeta) -> str:
         return f"{meta.started_at or 'start unknown'} to {meta.finished_at or 'end unknown'}"
     until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
     return f"{start:%Y-%m-%d %H:%M} to {until} UTC"
-
-
-def key_numbers(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """(number, what it counts) for the strip under the headline."""
-    counts = outcome_counts(summaries)
-    found = [(f"{number:,}", outcome_word(outcome)) for outcome, number in counts.items()]
-    found.append((f"{sum(one.attempted for one in summaries):,}", "processes"))
-    single = sum(1 for one in summaries if (rate := speed(one)) is not None and rate.low is None)
-    if single:
-        found.append((f"{single:,}", "without an interval"))
-    if comparisons:
-        found.append((f"{len(comparisons):,}", "comparisons"))
-    return found
 
 
 def _comparison(one: Comparison, summaries: Sequence[CellSummary]) -> dict[str, Any]:
@@ -156,32 +244,18 @@ def _comparison(one: Comparison, summaries: Sequence[CellSummary]) -> dict[str, 
     }
 
 
-def _drawn(table: sections.WorkTable, series: dict[str, int]) -> tuple[Any, Any]:
-    return pictures.speed_ups(table, series), pictures.latencies(table, series)
-
-
-def _stages(summaries: Sequence[CellSummary]) -> list[tuple[Any, Any, list[tuple[int, str]]]]:
-    """(table, picture or None beyond the cap, (colour, stage) of its legend) of each work that has stages."""
-    tables = stages.stages_tables(summaries)
-    drawn = [pictures.stages(table) if index < pictures.MAX_WORKS else None for index, table in enumerate(tables)]
-    legends = [[(stages.colour(name, table.names), name) for name in table.names] for table in tables]
-    return list(zip(tables, drawn, legends, strict=True))
-
-
-def _scalings(summaries: Sequence[CellSummary], series: dict[str, int]) -> dict[str, Any]:
-    """(scaling, its picture), the first few only: a page of curves is read by nobody."""
+def _scalings(summaries: Sequence[CellSummary], series: Mapping[str, int]) -> dict[str, Any]:
+    """(scaling, its chart), the first few only: a page of curves is read by nobody."""
     found = scaling.scalings(summaries)
     kept = found[: pictures.MAX_WORKS]
     cut = "" if len(kept) == len(found) else f"The first {len(kept)} of {len(found)} scalings are shown."
-    return {"scalings": [(one, pictures.scaled(one, series)) for one in kept], "scalings_cut": cut}
+    charts = [plots.scaled(one, series, index) for index, one in enumerate(kept)]
+    return {"scalings": list(zip(kept, charts, strict=True)), "scalings_cut": cut}
 
 
-def _trends_cut(total: int) -> str:
-    if total <= trends.MAX_TRENDS:
-        return ""
-    return (
-        f"{trends.MAX_TRENDS} of {total} series are shown, those with changes first; twinbench history has all of them."
-    )
+def _noise(summaries: Sequence[CellSummary]) -> dict[str, Any]:
+    labels, rows = sections.noise(summaries)
+    return {"noise_labels": labels, "noise_rows": rows}
 
 
 def _works_cut(total: int) -> str:

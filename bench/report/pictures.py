@@ -2,89 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.report import curves, figures
-from bench.report.facts import against, latency, precision_order, where
+from bench.cell import Cell
+from bench.report import figures, numbers
+from bench.report.evidence import Process
+from bench.report.facts import (
+    accelerations,
+    against,
+    find_baselines,
+    latency,
+    mean_ratio,
+    precision_order,
+    speed,
+    where,
+)
 from bench.report.figures import Line
+from bench.report.headline import device_name
+from bench.report.ink import Picture
 from bench.report.numbers import significant, time_scale
-from bench.report.scaling import Scaling
 from bench.report.sections import WorkTable, ratio_text, shorten
 from bench.report.stages import StagesTable, colour
-from bench.summary import CellSummary
+from bench.summary import CellSummary, Interval
 
 if TYPE_CHECKING:
     from bench.verdict import Comparison
 
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
-MAX_WORKS, MAX_LINES = 6, 40
+MAX_WORKS, MAX_LINES, MAX_GAINS = 6, 40, 14
 #: Characters that fit left of a figure.
 MAX_LABEL = 34
 VERDICT_SERIES = {"faster": 2, "slower": 1, "same": 0, "inconclusive": 5}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An SVG element and what it leaves out ("" when nothing)."""
-
-    svg: str
-    cut: str
-
-
-def speed_ups(table: WorkTable, series: dict[str, int]) -> Picture | None:
-    """Ratios to the baseline, grouped by precision; None where there is no ratio."""
-    gains = [(one, gain) for one in table.members if (gain := against(one, table.base)) is not None]
-    if not gains or table.base is None:
+def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline: str) -> Picture | None:
+    """The figure of the first screen: accelerators over CPUs, or where there are none, everything over the baseline."""
+    gains = accelerations(summaries, by_environment=True)
+    if gains:
+        lines = []
+        for device in dict.fromkeys(gain.device for gain in gains):
+            lines.append(Line(f"{device_name(device)} over the CPU"))
+            rows = sorted((gain for gain in gains if gain.device == device), key=lambda gain: -gain.gain)
+            lines += [
+                _gain(f"{one.environment}/{device}", one.environment, [ratio for _, ratio in one.members], series)
+                for one in rows
+            ]
+        axis = "slower than its CPU  ←  1×  →  faster (log scale); large: geometric mean, small: single cells"
+        alt = "Speed of accelerators over CPUs, by environment; the table below has the numbers"
+        return Picture("answer", partial(figures.gains, lines, axis), alt)
+    bases = find_baselines(summaries, baseline)
+    groups: dict[str, tuple[CellSummary, list[Interval]]] = {}
+    for one in summaries:
+        gain = against(one, bases.get(one.cell.work))
+        if gain is not None:
+            groups.setdefault(where(one.cell), (one, []))[1].append(gain)
+    if not groups:
         return None
-    kept = gains[:MAX_LINES]
-    lines: list[Line] = []
-    for precision in sorted({one.cell.precision for one, _ in kept}, key=precision_order):
-        lines.append(Line(precision))
-        for one, gain in kept:
-            if one.cell.precision == precision:
-                lines.append(Line(_place(one), gain, ratio_text(gain), series[one.cell.environment]))
-    alt = f"Speed over {where(table.base.cell)} on {table.label}, {len(kept)} cells; the table above has the numbers"
-    return Picture(figures.speed_ups(lines, alt), _cut(len(kept), len(gains)))
+    ordered = sorted(groups.items(), key=lambda pair: -mean_ratio(pair[1][1]).estimate)
+    lines = [_gain(name, one.cell.environment, ratios, series) for name, (one, ratios) in ordered[:MAX_GAINS]]
+    axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
+    alt = "Speed over the baseline, over the works that both sides have; the grid below has the numbers"
+    return Picture("answer", partial(figures.gains, lines, axis), alt, _cut(len(lines), len(ordered), "rows"))
 
 
-def latencies(table: WorkTable, series: dict[str, int]) -> Picture | None:
-    """p50, p90 and p99 of the cells of one work; None where there are none."""
-    timed = [(one, found) for one in table.members if (found := latency(one)) is not None and min(found) > 0]
+def _gain(label: str, environment: str, ratios: Sequence[Interval], series: Mapping[str, int]) -> Line:
+    mean = mean_ratio(ratios)
+    text = f"{ratio_text(mean)}, n = {len(ratios)}"
+    return Line(shorten(label, MAX_LABEL), mean, text, series[environment], tuple(one.estimate for one in ratios))
+
+
+def bars(table: WorkTable, series: Mapping[str, int], index: int) -> Picture | None:
+    """Throughput of one work, grouped by precision; None where nothing has a speed."""
+    rated = [(one, rate) for one in table.members if (rate := speed(one)) is not None]
+    if not rated:
+        return None
+    kept = rated[:MAX_LINES]
+    scale = numbers.rate_scale(rate.estimate for _, rate in rated)
+
+    def line(one: CellSummary, rate: Interval) -> Line:
+        text = f"{numbers.rate(rate, scale)} {numbers.spread(rate, scale)}"
+        return Line(_place(one), rate, text, series[one.cell.environment])
+
+    lines = _by_precision((one, line(one, rate)) for one, rate in kept)
+    # The axis writes its own prefixes, so it counts in plain units.
+    unit = table.unit.removeprefix(f"{scale.prefix} ")
+    alt = f"Throughput on {table.label}, {len(kept)} cells; the grid above has the numbers"
+    draw = partial(figures.bars, lines, unit)
+    return Picture(f"work-{index}-throughput", draw, alt, _cut(len(kept), len(rated)))
+
+
+def boxes(
+    table: WorkTable, series: Mapping[str, int], processes: Mapping[Cell, Sequence[Process]], index: int
+) -> Picture | None:
+    """Latency of one work by process; None where there is none."""
+    timed = [
+        (one, [process.latency_s for process in processes.get(one.cell, ()) if process.latency_s], found)
+        for one in table.members
+        if (found := latency(one)) is not None and min(found) > 0
+    ]
+    timed = [(one, quantiles, found) for one, quantiles, found in timed if quantiles]
     if not timed:
         return None
     kept = timed[:MAX_LINES]
-    lines: list[Line] = []
-    for precision in sorted({one.cell.precision for one, _ in kept}, key=precision_order):
-        lines.append(Line(precision))
-        for one, found in kept:
-            if one.cell.precision == precision:
-                scale = time_scale(found)
-                words = " / ".join(significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
-                lines.append(Line(_place(one), text=words, series=series[one.cell.environment], marks=found))
-    alt = f"Latency p50, p90 and p99 on {table.label}, {len(kept)} cells; the table below has the numbers"
-    return Picture(figures.latencies(lines, alt), _cut(len(kept), len(timed)))
+    rows = []
+    for one, quantiles, found in kept:
+        scale = time_scale(found)
+        text = " / ".join(significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
+        rows.append((one, Line(_place(one), text=text, series=series[one.cell.environment], boxes=tuple(quantiles))))
+    alt = f"Latency by process on {table.label}, {len(kept)} cells; the table below has p50, p90 and p99"
+    draw = partial(figures.boxes, _by_precision(rows))
+    return Picture(f"work-{index}-latency", draw, alt, _cut(len(kept), len(timed)))
 
 
-def stages(table: StagesTable) -> Picture:
+def stages(table: StagesTable, index: int) -> Picture:
     """Where the time of each cell of one work goes, grouped by precision."""
     kept = table.rows[:MAX_LINES]
-    lines: list[Line] = []
-    for precision in sorted({row.member.cell.precision for row in kept}, key=precision_order):
-        lines.append(Line(precision))
-        for row in kept:
-            if row.member.cell.precision == precision:
-                pieces = tuple((colour(name, table.names), part.total_s) for name, part in row.member.parts.items())
-                lines.append(Line(_place(row.member), text=row.total, pieces=pieces))
+    lines = _by_precision(
+        (
+            row.member,
+            Line(
+                _place(row.member),
+                text=row.total,
+                pieces=tuple((colour(name, table.names), part.total_s) for name, part in row.member.parts.items()),
+            ),
+        )
+        for row in kept
+    )
     alt = f"Shares of the stages on {table.label}, {len(kept)} cells; the table below has the numbers"
-    return Picture(figures.shares(lines, alt), _cut(len(kept), len(table.rows)))
-
-
-def scaled(shown: Scaling, series: dict[str, int]) -> Picture:
-    """The curves of one scaling."""
-    alt = f"Throughput by {shown.axis} of {shown.label}, {len(shown.curves)} curves; the table below has the numbers"
-    return Picture(curves.scaling(shown, series, alt), "")
+    draw = partial(figures.shares, lines)
+    return Picture(f"work-{index}-stages", draw, alt, _cut(len(kept), len(table.rows)))
 
 
 def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Picture | None:
@@ -104,12 +152,24 @@ def verdicts(comparisons: Sequence[tuple[int, Comparison]], margin: float) -> Pi
     ]
     alt = f"Intervals of {len(kept)} comparisons against the margin; the table below has the numbers"
     cut = _cut(len(kept), len(shown), "comparisons")
-    return Picture(figures.verdicts(lines, margin, alt), cut)
+    return Picture("comparisons", partial(figures.verdicts, lines, margin), alt, cut)
 
 
 def series_of(summaries: Sequence[CellSummary]) -> dict[str, int]:
     """A colour number per environment, the same in all figures of a page."""
     return {name: number for number, name in enumerate(dict.fromkeys(one.cell.environment for one in summaries))}
+
+
+def _by_precision(rows: Iterable[tuple[CellSummary, Line]]) -> list[Line]:
+    """The lines under a heading for each precision, in the house's order."""
+    groups: dict[str, list[Line]] = {}
+    for one, line in rows:
+        groups.setdefault(one.cell.precision, []).append(line)
+    return [
+        line
+        for precision in sorted(groups, key=precision_order)
+        for line in (Line(precision), *groups[precision])
+    ]  # fmt: skip
 
 
 def _place(one: CellSummary) -> str:

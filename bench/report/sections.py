@@ -46,6 +46,10 @@ class Square:
     title: str = ""
     anchor: str = ""
     noise: str = ""
+    #: Id and pattern of the cell, and its rate with both ends: what the page's script makes other ratios of.
+    id: str = ""
+    place: str = ""
+    rate: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def _square(
     if rate is None:
         reason = one.reason or "no reason recorded"
         title = f"{where(one.cell)}: {outcome_word(one.outcome)}: {reason}"
-        return Square(one.outcome, outcome_word(one.outcome), shorten(reason), title=title, anchor=f"r-{one.cell.id}")
+        return Square(one.outcome, outcome_word(one.outcome), shorten(reason), title=title, anchor=f"r-{one.cell.id}",
+                      id=one.cell.id, place=_pattern(one.cell))  # fmt: skip
     gain = against(one, base)
     twin = cpu_twin(one, by_cell) if one.cell.device != "cpu" else None
     on_cpu = against(one, twin)
@@ -152,8 +157,23 @@ def _square(
         mark,
         tint(gain),
         _title(one, rate),
+        anchor=f"cell-{one.cell.id}",
         noise=noise_text(one),
+        id=one.cell.id,
+        place=_pattern(one.cell),
+        rate=_exact(rate),
     )
+
+
+def _pattern(cell: Cell) -> str:
+    """The cell within its work, as ``--baseline`` names it."""
+    return "/".join((cell.environment, cell.device, cell.precision, cell.mode))
+
+
+def _exact(rate: Interval) -> str:
+    """``estimate low high`` to nine digits, the ends left out where there are none."""
+    ends = [rate.estimate, rate.low, rate.high]
+    return " ".join(f"{end:.9g}" for end in ends if end is not None)
 
 
 def _title(one: CellSummary, rate: Interval) -> str:

@@ -1,21 +1,22 @@
-"""The trends of nightly runs: the panel of the page, and the same figure as a file."""
+"""The trends of nightly runs: the panels of the page, and the same figures as one file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.report.figures import BAND, INK, MUTED, RULE, SERIES, SETTINGS, WIDTH, _plain, _svg
+from bench.report.figures import WIDTH
+from bench.report.ink import PAPER, Palette, Picture, plain, settings
 from bench.stats import t_quantile
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ HEIGHT = 2.6
 MAX_TRENDS = 24
 #: The newest nights of a series that a figure or a table shows.
 MAX_NIGHTS = 120
-#: In a file there are no CSS variables.
-PLAIN = {INK: "#1d1d1f", MUTED: "#6e6e73", RULE: "#d2d2d7", BAND: "#e8eef7", SERIES[0]: "#2f6fb5", SERIES[1]: "#c2452d"}
+PNG_DPI = 150
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Panel:
 
     label: str
     nights: int
-    svg: str
+    picture: Picture
     sentences: tuple[str, ...]
     rows: tuple[tuple[str, str, str, str, str], ...]
     cut: str = ""
@@ -49,27 +49,36 @@ def panels(found: Sequence[Trend]) -> list[Panel]:
         Panel(
             one.label,
             len(one.series.points),
-            drawn(one),
+            picture(one, index),
             tuple(one.sentences()),
             tuple(one.rows()[::-1][:MAX_NIGHTS]),
             f"The newest {MAX_NIGHTS} of {len(one.series.points)} nights."
             if len(one.series.points) > MAX_NIGHTS
             else "",
         )
-        for one in ordered[:MAX_TRENDS]
+        for index, one in enumerate(ordered[:MAX_TRENDS])
     ]
 
 
-def drawn(one: Trend) -> str:
-    """The figure of one series as an SVG element."""
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH, HEIGHT))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.09, 0.2, 0.89, 0.74))
-        _draw(axes, one, {colour: colour for colour in PLAIN})
-        points = one.series.points
-        alt = f"{one.label} over {len(points)} nights until {points[-1].started_at[:10]}; the table has the numbers"
-        return _svg(figure, _plain(alt))
+def cut(total: int) -> str:
+    """What is said of series beyond the cap; "" where there are none."""
+    if total <= MAX_TRENDS:
+        return ""
+    return f"{MAX_TRENDS} of {total} series are shown, those with changes first; twinbench history has all of them."
+
+
+def picture(one: Trend, index: int) -> Picture:
+    """The figure of one series."""
+    points = one.series.points
+    until = f"{len(points)} nights until {points[-1].started_at[:10]}"
+    alt = f"Trend {index + 1}: {one.label} over {until}; the table below has the numbers"
+    return Picture(f"trend-{index}", partial(_drawn, one), plain(alt))
+
+
+def _drawn(one: Trend, palette: Palette) -> Figure:
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    _draw(figure.add_axes((0.09, 0.2, 0.89, 0.74)), one, palette)
+    return figure
 
 
 def save(found: Sequence[Trend], path: Path) -> None:
@@ -78,41 +87,39 @@ def save(found: Sequence[Trend], path: Path) -> None:
     Raises:
         ValueError: matplotlib knows no such kind of file.
     """
-    with mpl.rc_context({"svg.hashsalt": "twinbench", "font.size": 10}):
+    with mpl.rc_context(settings(PAPER)):
         figure = Figure(figsize=(WIDTH, HEIGHT * len(found)), layout="constrained")
         FigureCanvasAgg(figure)
         for index, one in enumerate(found):
             axes = figure.add_subplot(len(found), 1, index + 1)
-            _draw(axes, one, PLAIN)
-            axes.set_title(_plain(one.label), loc="left", fontsize=10)
-        figure.savefig(path, dpi=150)
+            _draw(axes, one, PAPER)
+            axes.set_title(plain(one.label), loc="left", fontsize=10)
+        figure.savefig(path, dpi=PNG_DPI)
 
 
-def _draw(axes: Axes, one: Trend, colours: dict[str, str]) -> None:
+def _draw(axes: Axes, one: Trend, palette: Palette) -> None:
     """Each night with its interval, the levels, where the next night is expected, and where levels changed."""
     points = one.series.points
     begin = max(0, len(points) - MAX_NIGHTS)
     nights = range(begin, len(points))
     ratios = [math.exp(points[night].log_ratio or 0.0) for night in nights]
     halves = [t_quantile(0.975, max(1, points[night].blocks - 1)) * (points[night].error or 0.0) for night in nights]
-    axes.axhline(1, color=colours[INK], linewidth=0.9)
+    axes.axhline(1, color=palette.ink, linewidth=0.9)
     if one.expected is not None:
         low, high = one.expected.interval()
-        axes.axhspan(math.exp(low), math.exp(high), color=colours[BAND], linewidth=0)
+        axes.axhspan(math.exp(low), math.exp(high), color=palette.band, linewidth=0)
     axes.vlines(
         list(nights),
         [ratio * math.exp(-half) for ratio, half in zip(ratios, halves, strict=True)],
         [ratio * math.exp(half) for ratio, half in zip(ratios, halves, strict=True)],
-        color=colours[MUTED],
+        color=palette.muted,
         linewidth=1,
     )
-    axes.scatter(list(nights), ratios, s=22, color=colours[SERIES[0]], linewidth=0, zorder=3)
+    axes.scatter(list(nights), ratios, s=22, color=palette.of(0), linewidth=0, zorder=3)
     for found in one.found:
         if found.change.first >= begin:
-            axes.axvline(found.change.first - 0.5, color=colours[SERIES[1]], linewidth=1.4)
-    for side in ("right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="y", color=colours[RULE], linewidth=0.7)
+            axes.axvline(found.change.first - 0.5, color=palette.bad, linewidth=1.4)
+    axes.grid(axis="y", color=palette.rule, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}×"))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))

@@ -1,0 +1,114 @@
+"""A reader with the sample, and pages at their limits: the five questions, five thousand cells, one cell, no figure."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.screenshots import SAMPLE
+from tests.browser.conftest import Open, make
+from tests.page_records import cells, records, write_run
+
+pytestmark = pytest.mark.browser
+
+
+def facts(run: Path) -> dict[str, Any]:
+    """What a reader has to find, read off the lines of the store with nothing of the report's own code."""
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    rates: dict[tuple[str, ...], list[float]] = {}
+    for one in lines:
+        if one["outcome"]["kind"] == "measured":
+            taken = one["measurement"]
+            bursts = taken["bursts"]
+            steps = [wall / n for wall, n in zip(bursts["wall_ns"], bursts["iterations"], strict=True)]
+            words = tuple(map(str, one["cell"].values()))
+            rates.setdefault(words, []).append(taken["items_per_iteration"] * 1e9 / statistics.median(steps))
+    return {
+        "devices": {one["cell"]["device"] for one in lines},
+        "outcomes": Counter(one["outcome"]["kind"] for one in lines),
+        "cells": len({one["cell_id"] for one in lines}),
+        "chip": lines[0]["fingerprint"]["machine"]["chip"],
+        "rates": {words: statistics.geometric_mean(found) for words, found in rates.items()},
+        "stable": sum("stable" in one["labels"] for one in lines),
+        "processes": len(lines),
+    }
+
+
+def card(page: Any, name: str) -> str:
+    """The answer, which must be on the first screen."""
+    place = page.locator(f"[data-card={name}]")
+    box = place.bounding_box()
+    assert box["y"] + box["height"] <= 800, f"{name} is not on the first screen"
+    text: str = place.inner_text()
+    return text
+
+
+def test_the_first_screen_answers_the_five_questions(sample_file: Path, open_page: Open) -> None:
+    """On the committed sample, which has no accelerator."""
+    known, page = facts(SAMPLE), open_page(sample_file)
+    assert known["devices"] == {"cpu"}
+    assert "No accelerator" in card(page, "faster")
+    assert f"of {known['cells'] - len({words[:5] for words in known['rates']})} cells" in card(page, "slower")
+    assert set(known["outcomes"]) == {"measured"}
+    assert "Nothing" in card(page, "wrong")
+    assert f"All {known['cells']} cells measured" in card(page, "wrong")
+    assert known["chip"] in card(page, "machine")
+    assert f"{known['stable']} of {known['processes']} processes were quiet" in card(page, "sure")
+    assert "±" in card(page, "sure")
+    for name in ("faster", "slower", "wrong", "machine", "sure"):
+        link = page.locator(f"[data-card={name}] a")
+        target = page.locator(link.get_attribute("href"))
+        link.click()
+        assert -1 <= target.bounding_box()["y"] <= 400, f"one click from {name} shows the rest"
+        page.evaluate("scrollTo(0, 0)")
+
+
+def test_the_first_screen_with_an_accelerator(run: Path, page_file: Path, open_page: Open) -> None:
+    """How much, in how many cells, where slower: as the records say."""
+    known, page = facts(run), open_page(page_file)
+    place = ("environment", "device")
+    names = ["workload", "size", "phase", "variant", "batch", *place, "precision", "mode"]
+    gains = {}
+    wrong = {tuple(map(str, one.cell.words().values())) for one in records(1) if type(one.outcome).__name__ == "Wrong"}
+    for words, rate in known["rates"].items():
+        twin = tuple("cpu" if name == "device" else word for name, word in zip(names, words, strict=True))
+        if words[6] == "cuda" and twin in known["rates"] and words not in wrong:
+            gains[words] = rate / known["rates"][twin]
+    mean = statistics.geometric_mean(gains.values())
+    assert f"{mean:.2f}×" in card(page, "faster")
+    assert f"of {len(gains)} cells that both have" in card(page, "faster")
+    assert "3 wrong or failed" in card(page, "wrong")
+    slower = sorted(gains.items(), key=lambda pair: pair[1])
+    assert f"In {sum(gain < 1 for _, gain in slower)} cells" in card(page, "slower")
+    assert f"{slower[0][0][5]}/cuda" in card(page, "slower")
+    assert page.locator("h1").inner_text().startswith("On CUDA, ")
+
+
+def test_five_thousand_cells_open_and_filter(open_page: Open, tmp_path: Path) -> None:
+    base = [one for one in cells() if one.workload == "mlp"]
+    which = [one.but(size=f"s{size}") for size in range(93) for one in base][:5000]
+    folder = write_run(tmp_path, records(1, which))
+    page = open_page(make([folder], tmp_path / "page.html"))
+    start = time.monotonic()
+    page.fill("#filter", "jax cuda fp16 s17")
+    page.wait_for_function("document.getElementById('shown').textContent === '3 of 5,000 cells'")
+    assert time.monotonic() - start < 30
+    page.fill("#filter", "")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("kept", ["one", "none measured"])
+def test_small_pages(open_page: Open, tmp_path: Path, kept: str) -> None:
+    """Without a single figure the script must not stumble."""
+    found = records(2)
+    chosen = found[:1] if kept == "one" else [one for one in found if one.measurement is None]
+    page = open_page(make([write_run(tmp_path, chosen)], tmp_path / "page.html"))
+    assert page.locator("[data-card]").count() == 5
+    page.fill("#filter", "x")
+    page.click("#theme")

@@ -1,0 +1,209 @@
+"""Pages at their limits: nothing, one cell, all failed, thousands, odd names, and records that somebody edited."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from base64 import b64decode
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import reporting
+from bench.cli import app
+from bench.errors import UsageError
+from bench.record import Failed, Record
+from bench.report.course import MAX_ROWS, MAX_STROKES
+from bench.report.evidence import MAX_PROCESSES, MAX_RAW_BYTES, Panel, read_panel
+from bench.report.facts import mean_ratio
+from bench.report.first_screen import cards
+from bench.report.page import values
+from bench.summary import Interval, summarise
+from tests.page_records import LOG, RUN, cells, records, write_run
+from tests.report_fixtures import grid
+from tests.test_report import parsed
+
+ODD = "a\"b'c <d> &amp; 🙂 \u202egnirts עברית {{ 1 }} \x1b[31m\\"
+
+
+def page_of(folder: Path, out: Path, figures: bool = False) -> str:
+    """The page of one run as text, whose elements are closed in order."""
+    material = reporting.gather([folder], "", 0.03, "")
+    text = reporting.write_html(material, out, figures=figures).read_text(encoding="utf-8")
+    parsed(text)
+    return text
+
+
+def lines_of(text: str) -> list[dict[str, object]]:
+    """The raw samples in a page."""
+    found = re.search(r'id="page-data">(.*?)</script>', text, flags=re.DOTALL)
+    assert found is not None
+    raw = json.loads(found[1])["raw"]
+    return [json.loads(line) for line in gzip.decompress(b64decode(raw)).splitlines()]
+
+
+def few() -> list[Record]:
+    """Two processes of four cells."""
+    return records(2, list(cells((8,)))[:4])
+
+
+def test_an_empty_run_is_a_clear_error(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [])
+    with pytest.raises(UsageError, match=rf"no records in .*{RUN}"):
+        reporting.gather([folder], "", 0.03, "")
+    result = CliRunner().invoke(app, ["report", RUN, "--results", str(tmp_path), "--out", str(tmp_path / "x.html")])
+    assert result.exit_code != 0
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_one_cell(tmp_path: Path) -> None:
+    text = page_of(write_run(tmp_path, few()[:1]), tmp_path / "x.html")
+    assert "One cell was measured" in text
+    assert text.count('<details class="cell measured"') == 1
+
+
+def test_all_failed(tmp_path: Path) -> None:
+    """Reasons and logs, no speed, every section."""
+    outcome = Failed("open", "ImportError", "no module named torch", LOG)
+    broken = [
+        Record(
+            **{name: getattr(one, name) for name in one.__struct_fields__} | {"outcome": outcome, "measurement": None}
+        )
+        for one in few()
+    ]
+    text = page_of(write_run(tmp_path, broken), tmp_path / "x.html")
+    assert "Nothing can be said about speed: none of 4 cells gave a measurement." in text
+    assert text.count("no module named torch") > 4
+    assert text.count("Not measured") >= 6
+    answers = {card.name: card.answer for card in cards(summarise(broken), "")}
+    assert answers["wrong"] == "4 wrong or failed"
+    assert answers["sure"] == "Cannot tell"
+
+
+def test_odd_names_are_text(tmp_path: Path) -> None:
+    """In elements, attributes, figures, and the data of charts."""
+    which = [one.but(size=ODD, environment=f"{one.environment} {ODD}") for one in list(cells((8,)))[:2]]
+    text = page_of(write_run(tmp_path, records(2, which)), tmp_path / "x.html", figures=True)
+    assert "<d>" not in text
+    for figure in sorted((tmp_path / "x.figures").glob("*.svg")):
+        ElementTree.parse(figure)
+    assert "answer.svg" in {path.name for path in (tmp_path / "x.figures").iterdir()}
+
+
+#: What somebody may do to a line: (found, put there, whether it is still a record).
+EDITS = (
+    ('"items_per_iteration":8.0', '"items_per_iteration":NaN', False),
+    ('"items_per_iteration":8.0', '"items_per_iteration":Infinity', False),
+    ('"items_per_iteration":8.0', '"items_per_iteration":1e999', False),
+    ('"items_per_iteration":8.0', '"items_per_iteration":0', False),
+    ('"items_per_iteration":8.0', '"items_per_iteration":-3', False),
+    ('"items_per_iteration":8.0', '"items_per_iteration":1e-300', True),
+    ('"items_per_iteration":8.0', '"items_per_iteration":1e300', True),
+    ('"flops_per_iteration":160000000.0', '"flops_per_iteration":1e308', True),
+    ('"flops_per_iteration":160000000.0', '"flops_per_iteration":-1', True),
+    ('"bytes_per_iteration":2080000.0', '"bytes_per_iteration":0', True),
+    ('"bytes_per_iteration":2080000.0', '"bytes_per_iteration":-1e300', True),
+    ('"copy_bytes_per_s":20000000000.0', '"copy_bytes_per_s":-1', True),
+    ('"gemm_flops_per_s":400000000000.0', '"gemm_flops_per_s":0', True),
+    ('"limit":0.00002', '"limit":0', True),
+    ('"limit":0.00002', '"limit":1e308', True),
+    ('"started_at":"2026', '"started_at":"yesterday', True),
+    ('"load_1min":0.8', '"load_1min":"a lot"', True),
+    ('"latency_ns":[', '"latency_ns":[0,', True),
+    ('"latency_ns":[', '"latency_ns":[9000000000000000000,', True),
+)
+
+
+def test_edited_records_give_a_page_or_a_named_line(tmp_path: Path) -> None:
+    """What is no JSON is skipped and named; what is no sense never becomes a figure called nan or inf."""
+    first = next(iter(cells((8,))))
+    which = [first.but(size=f"s{number}") for number in range(len(EDITS))]
+    folder = write_run(tmp_path, records(2, which))
+    path = folder / "records.jsonl"
+    lines = path.read_text().splitlines()
+    for number, (find, put, _) in enumerate(EDITS):
+        # Both processes of the cell: one alone would hide behind the other in a median.
+        for line in (number, number + len(EDITS)):
+            assert find in lines[line], f"{find} is not there to be edited"
+            lines[line] = lines[line].replace(find, put, 1)
+    path.write_text("\n".join(lines) + "\n")
+    text = page_of(folder, tmp_path / "x.html")
+    body = text[text.index("<body>") : text.index("<footer>")]
+    named = {int(number) for number in re.findall(r"records\.jsonl:(\d+): not a record", body)}
+    unreadable = [number for number, (_, _, readable) in enumerate(EDITS) if not readable]
+    assert named == {line + 1 for number in unreadable for line in (number, number + len(EDITS))}
+    told = html.unescape(re.sub(r"<[^>]*>", " ", body))
+    assert re.findall(r"(?i)(?<![a-z])-?(?:nan|inf|infinity)(?![a-z])", told) == []
+
+
+def test_raw_samples_are_the_records(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, few())
+    stored = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert lines_of(page_of(folder, tmp_path / "x.html")) == stored
+
+
+def test_three_hundred_cells_stay_below_three_megabytes(tmp_path: Path) -> None:
+    """As 1,500 processes over many works, even if the raw samples were as large as a page takes."""
+    base = [one for one in cells() if one.workload == "mlp"]
+    which = [one.but(size=f"s{size}") for size in range(6) for one in base][:300]  # 54 cells a size
+    text = page_of(write_run(tmp_path, records(5, which)), tmp_path / "x.html")
+    raw = re.search(r'"raw":"([^"]*)"', text)
+    assert raw is not None
+    assert 0 < len(raw[1]) <= MAX_RAW_BYTES * 4 / 3 + 4
+    assert len(text.encode()) - len(raw[1]) + MAX_RAW_BYTES * 4 / 3 < 3_000_000
+    assert text.count('<details class="cell ') == 300
+
+
+def test_more_processes_than_a_page_carries(tmp_path: Path) -> None:
+    """They are counted, the raw samples are elsewhere, and both is said."""
+    found = records(1, list(cells((8,)))[:1]) * (MAX_PROCESSES + 20)
+    folder = write_run(tmp_path, found)
+    material = reporting.gather([folder], "", 0.03, "")
+    evidence = material.meta.evidence
+    assert (len(evidence.processes), evidence.processes_cut) == (MAX_PROCESSES, 20)
+    shown = values(material.summaries, [], material.meta)
+    assert (len(shown["course"]), shown["processes"]) == (MAX_ROWS, MAX_PROCESSES + 20)
+    assert f"The figure shows {MAX_STROKES} of {MAX_PROCESSES} processes." in shown["timeline"].cut
+
+
+def test_panels_of_other_commands(tmp_path: Path) -> None:
+    """Of the run before of all runs; one that cannot be read is named, and not shown."""
+    folder = write_run(tmp_path, few())
+    assert "Not measured: no history.json" in page_of(folder, tmp_path / "a.html")
+    (tmp_path / "selftest.json").write_text('{"summary": "of all", "columns": ["x"], "rows": [[1.5], [null]]}')
+    problems: list[str] = []
+    found = read_panel([folder], "selftest.json", problems)
+    assert found == Panel(str(tmp_path / "selftest.json"), "of all", ("x",), (("1.5",), ("–",)))
+    (folder / "selftest.json").write_text('{"summary": "<b>of one</b>", "columns": ["x"], "rows": []}')
+    (folder / "history.json").write_text('{"summary": "broken", "columns": ["x"], "rows": [[1, 2]]}')
+    text = page_of(folder, tmp_path / "b.html")
+    assert "&lt;b&gt;of one&lt;/b&gt;" in text
+    assert "history.json: not shown: ValueError: a row does not have 1 values" in text
+    assert problems == []
+
+
+def test_mean_of_ratios_has_the_interval_of_the_measurement() -> None:
+    """Four ratios of the same width: their mean is known twice as well; one without an interval: nothing is known."""
+    one = Interval(2.0, 2.0 / 1.1, 2.0 * 1.1)
+    mean = mean_ratio([one] * 4)
+    assert mean.estimate == pytest.approx(2.0)
+    assert mean.high == pytest.approx(2.0 * 1.1**0.5)
+    unknown = mean_ratio([one, Interval(8.0, None, None)])
+    assert unknown.estimate == pytest.approx(4.0)
+    assert (unknown.low, unknown.high) == (None, None)
+
+
+def test_first_screen_of_a_grid_with_an_accelerator() -> None:
+    found = {card.name: card for card in cards(grid(synthetic_gpu=True), "")}
+    assert found["faster"].question == "Is CUDA faster than the CPU?"
+    assert found["slower"].answer.startswith("In ")
+    assert found["slower"].link == "slower"
+    assert (
+        found["wrong"].detail
+        == "1 wrong, 3 unsupported, 1 failed, 1 timed out, of 147 cells; no speed is shown for them."
+    )
+    assert [card.name for card in cards([], "")] == ["faster", "slower", "wrong", "machine", "sure"]
