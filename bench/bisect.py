@@ -20,7 +20,7 @@ from bench.block import run_block
 from bench.cell import Cell
 from bench.compare import block_logs
 from bench.errors import Interrupted, UsageError
-from bench.plan import Block, cells
+from bench.plan import Block, cells, for_duets
 from bench.progress import Progress, progress
 from bench.record import Measured, Record
 from bench.run import is_final, look
@@ -135,6 +135,7 @@ def bisect(
     versions = scratch.releases(uv, package, *ends, python)
     if len(versions) < 2:
         raise UsageError(f"{package} has one release from {ends[0]} to {ends[1]}: there is nothing to halve")
+    setup = replace(setup, profile=for_duets(setup.profile))
     try:
         with progress(console) as view:
             view.note(f"{len(versions)} releases of {package}: {versions[0]} to {versions[-1]}")

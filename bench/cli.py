@@ -38,6 +38,7 @@ from bench.options import (
     Python,
     Results,
     Seed,
+    Strict,
     SweepLimit,
     SweepOption,
     Threads,
@@ -154,9 +155,7 @@ def run(
     inputs: Inputs = None,
     energy: Annotated[bool, typer.Option("--energy", help="also a pass for the energy of each cell")] = False,
     drift: Annotated[str, typer.Option(help=f"bursts at another clock: {' or '.join(POLICIES)}")] = POLICIES[0],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="refuse to run on battery, hot, beside others, ... instead of warning")
-    ] = False,
+    strict: Strict = False,
     results: Results = RESULTS,
     baseline: Baseline = "",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
@@ -397,7 +396,7 @@ def report(
     format_: Annotated[str, typer.Option("--format", help="html, markdown (for a pull request) or csv")] = "html",
     title: Annotated[str, typer.Option(help="heading of the page")] = "",
     baseline: Baseline = "",
-    margin: Margin = MARGIN,
+    margin: Margin = None,
     results: Results = RESULTS,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     compare: Annotated[
@@ -416,7 +415,7 @@ def report(
     """Write a page (or Markdown, or CSV) on one or more runs, on two against each other, or on all."""
     from bench import publishing, reporting
 
-    options.finite("margin", margin)
+    options.finite("margin", MARGIN if margin is None else margin)
     options.finite("session-sd", session_sd)
     asked = publishing.Asked(
         results, tuple(runs or ()), compare, index, format_, out, title, margin, session_sd, options.split(across)
@@ -464,6 +463,7 @@ def nightly(
     seed: Seed = 0,
     threads: Threads = None,
     timeout: Timeout = None,
+    strict: Strict = False,
     note: Annotated[Words, typer.Option("--note", help="a sentence for the summary; may be repeated")] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="the page; default: reports/<run>.html")] = None,
     results: Results = RESULTS,
@@ -481,14 +481,14 @@ def nightly(
     )
     setup = options.setup(asked, python, "quick", None, bursts, seed, threads, timeout)
     setup = replace(setup, selection=selection)
-    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note)
+    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note, strict)
     console.print(tidings.table(tonight))
     for line in tidings.lines(tonight):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _warn(tonight.problems)
     written = tidings.write(tonight)
     if next(store.read(tonight.folder, []), None) is not None:  # else no newest side opened, and the summary says why
-        material = reporting.gather([tonight.folder], "", MARGIN, f"twinbench nightly: {tonight.folder.name}")
+        material = reporting.gather([tonight.folder], "", None, f"twinbench nightly: {tonight.folder.name}")
         written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)

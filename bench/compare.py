@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,6 +39,36 @@ FEWEST_BLOCKS = 3
 BETWEEN_SESSION_SD = 0.22
 #: Single-threaded work takes no more CPU time than wall time; a tenth is left for helper threads and rounding.
 ONE_THREAD_CPU_SHARE = 1.1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How duets are judged; a run of them keeps its rule in run.json, so that its page says what was said live.
+
+    ``looks`` are counts of blocks, the last one that of a comparison which nothing ended before. ``floors``: what
+    identical code differs by on this machine, by clock; replaces a smaller margin.
+
+    Raises:
+        ValueError: a margin that is none, or looks that do not ascend.
+    """
+
+    margin: float = MARGIN
+    looks: tuple[int, ...] = LOOKS
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin < math.inf and all(0 <= floor < math.inf for floor in self.floors.values())):
+            raise ValueError(f"a margin or floor is no number from 0: {self.margin}, {dict(self.floors)}")
+        if not self.looks or any(a >= b for a, b in pairwise((0, *self.looks))):
+            raise ValueError(f"looks must be positive and ascending, got {self.looks}")
+
+    def verdicts(self, records: Iterable[Record]) -> list[Comparison]:
+        """Of all pairs in the records."""
+        return compare_duets(records, margin=self.margin, looks=self.looks, machine_floors=self.floors)
+
+    def facts(self) -> dict[str, object]:
+        """For run.json."""
+        return {"margin": self.margin, "looks": list(self.looks), "floors": dict(self.floors)}
 
 
 @dataclass(frozen=True)
@@ -144,7 +175,7 @@ def _duet(
     usable = _usable(pair)
     if refused or wrong or not usable:
         why = "; ".join(refused) or (f"wrong: {wrong[0]}" if wrong else "no block has both sides")
-        return Comparison(a, b, kind, Verdict("inconclusive", None, 0, None, why), notes)
+        return Comparison(a, b, kind, Verdict("inconclusive", None, 0, None, why), notes, margin=margin)
     if floor > margin:
         margin = floor
         notes = (*notes, f"margin raised to the A/A floor of {floor:.1%}")
@@ -154,7 +185,7 @@ def _duet(
     if {verdict.word, wall.word} == {"faster", "slower"}:
         verdict = replace(verdict, word="inconclusive", detail="CPU time and wall time contradict each other")
     verdict = confirmed(verdict, _duets(_Pair(pair.again), chosen), margin)
-    return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio)
+    return Comparison(a, b, kind, verdict, notes, chosen, wall.ratio, margin)
 
 
 def _verdict(duets: Duets, margin: float, looks: tuple[int, ...]) -> Verdict:
@@ -310,7 +341,7 @@ def _stored(
     lacking = [f"{name} {row.outcome}: {row.reason}" for name, row in (("A", a), ("B", b)) if not row.rates]
     if refused or lacking:
         verdict = Verdict("inconclusive", None, 0, None, "; ".join(refused + lacking))
-        return Comparison(a.cell, b.cell, "stored", verdict, notes)
+        return Comparison(a.cell, b.cell, "stored", verdict, notes, margin=margin)
     sample = welch(log_sample(a.rates), log_sample(b.rates), 2 * between_session_sd**2)
     ratio = interval_of(sample, 1 - ALPHA)
     word = word_of(ratio, margin)
@@ -322,4 +353,5 @@ def _stored(
     else:
         detail = f"{sides}; the whole interval lies {'within' if word == 'same' else 'beyond'} ±{margin:.1%}"
     p_value = beyond_p(sample, math.log1p(margin)) if sample.df > 0 else None
-    return Comparison(a.cell, b.cell, "stored", Verdict(word, ratio, 0, p_value, detail), notes, "wall", ratio)
+    verdict = Verdict(word, ratio, 0, p_value, detail)
+    return Comparison(a.cell, b.cell, "stored", verdict, notes, "wall", ratio, margin)

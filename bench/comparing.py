@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.text import Text
 from bench import environments, store
 from bench.block import Context, run_block
 from bench.cell import DEVICES, MODES, PRECISIONS, Cell
-from bench.compare import AGAIN, LOOKS, compare_duets, compare_runs
+from bench.compare import AGAIN, LOOKS, Rule, compare_runs
 from bench.errors import Interrupted, UsageError
 from bench.plan import Block, Selection, cells, check_words, for_duets
 from bench.progress import Progress, progress
@@ -174,16 +174,15 @@ def live(
     setup = replace(setup, profile=for_duets(setup.profile))
     if blocks < LOOKS[0]:
         raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
-    rule = Rule(blocks, looks_within(blocks), margin, floors or {})
+    rule = Rule(margin, looks_within(blocks), floors or {})
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))
         found = survey(asked, context(setup, "", on_stage=view.stage), view.look)
         pairs = _pairs(setup.selection, sides)
         if not pairs:
             raise UsageError(f"{sides[0]} and {sides[1]} have no work in common")
-        folder = store.new_run(
-            results, {**run_facts(setup, found), "kind": "compare", "sides": [str(s) for s in sides]}
-        )
+        facts = {"kind": "compare", "sides": [str(one) for one in sides], "rule": rule.facts()}
+        folder = store.new_run(results, {**run_facts(setup, found), **facts})
         running = context(setup, folder.name, on_stage=view.stage)
         for cell in {cell for pair in pairs for cell in pair}:
             running.store.materials(running.workloads[cell.workload], cell)
@@ -200,20 +199,6 @@ def live(
     title = f"Live: A = {sides[0]}, B = {sides[1]}; margin ±{margin:.1%}; records: {folder}"
     mean = mean_of(comparisons) if len(comparisons) > 1 else None
     return Compared(comparisons, mean, problems, title, outcomes)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a live comparison decides."""
-
-    blocks: int
-    looks: tuple[int, ...]
-    margin: float
-    floors: Mapping[str, float]
-
-    def verdicts(self, records: Iterable[Record]) -> list[Comparison]:
-        """Of all pairs in the records."""
-        return compare_duets(records, margin=self.margin, looks=self.looks, machine_floors=self.floors)
 
 
 def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, Cell]]:
@@ -245,7 +230,7 @@ def _duets(pairs: Sequence[Pair], rule: Rule, running: Context, appender: Append
     """Block by block over all undecided pairs, so that a slow hour hits every pair alike."""
     made: dict[Pair, list[Record]] = {pair: [] for pair in pairs}
     open_pairs = list(pairs)
-    for number in range(rule.blocks):
+    for number in range(rule.looks[-1]):
         for pair in list(open_pairs):
             records = _block(pair, f"duet-{pairs.index(pair):03d}-{number:03d}", number, running)
             appender.append(records)

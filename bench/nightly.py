@@ -16,23 +16,24 @@ from pathlib import Path
 from msgspec import structs
 from rich.console import Console
 
-from bench import environments, machine, points, preflight, store
+from bench import environments, points, store
 from bench.block import Context, run_block
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
-from bench.compare import block_logs
+from bench.compare import Rule, block_logs
 from bench.errors import Interrupted, UsageError
 from bench.history import Found, Series, causes_of, series_for, series_of
-from bench.plan import Block, cells
+from bench.plan import Block, cells, for_duets
 from bench.points import POINTS_VERSION, Point
 from bench.progress import Progress, progress
 from bench.record import Measured, Record
 from bench.run import is_final, look
-from bench.session import run_facts
+from bench.session import look_around, run_facts
 from bench.setup import Setup, Survey, context, survey, workloads
 from bench.stats import sample_of_logs
 from bench.store import Appender
 from bench.summary import summarise
+from bench.verdict import looks_within
 
 NEWEST = "newest"
 KIND = "nightly"
@@ -85,24 +86,29 @@ class Night:
         return [one for one in self.findings if one.slower]
 
 
-def nightly(setup: Setup, blocks: int, results: Path, console: Console, notes: Sequence[str] = ()) -> Night:
+def nightly(
+    setup: Setup, blocks: int, results: Path, console: Console, notes: Sequence[str] = (), strict: bool = False
+) -> Night:
     """Measure tonight, judge it by the nights in ``results``, and write its points.
 
     ``notes`` are sentences for the summary: why a newest release could not be had, say.
 
     Raises:
-        UsageError: nothing to measure, or a pinned environment that does not open.
+        UsageError: nothing to measure, a pinned environment that does not open, or ``strict`` and the machine is in no
+            state to be measured on; there is no run folder then.
         Interrupted: Ctrl-C; the night then counts for nothing, its finished blocks are on disk.
     """
     if blocks < FEWEST_BLOCKS:
         raise UsageError(f"--blocks must be at least {FEWEST_BLOCKS}, got {blocks}")
+    setup = replace(setup, profile=for_duets(setup.profile))
     problems: list[str] = []
     history = points.read_all(points.nights(results), problems)
     said = list(notes)
     folder: Path | None = None
     try:
         with progress(console) as view:
-            folder, running, pairs, lost = _begin(setup, results, said, view)
+            look_around(view, strict)
+            folder, running, pairs, lost = _begin(setup, blocks, results, said, view)
             with store.appending(folder) as appender:
                 tonight = _measured(pairs, blocks, running, appender, view, history)
     except KeyboardInterrupt:
@@ -150,11 +156,10 @@ def candidates(asked: Sequence[str], given: Sequence[str]) -> list[str]:
 
 
 def _begin(
-    setup: Setup, results: Path, said: list[str], view: Progress
+    setup: Setup, blocks: int, results: Path, said: list[str], view: Progress
 ) -> tuple[Path, Context, list[Pair], list[tuple[Pair, str]]]:
     """Look at everything once; the run folder, what blocks run in, the pairs, and those without a second side."""
-    state = preflight.check(machine.facts(), machine.power())
-    for sentence in (*said, *state.warnings, *state.notes):
+    for sentence in said:
         view.note(sentence)
     pinned = {name: path for name, path in setup.pythons.items() if environments.AT not in name}
     pythons = dict(pinned)
@@ -175,7 +180,8 @@ def _begin(
         view.note(note)
     for cell in chosen:  # a weights file that does not fit is an error now
         looking.store.materials(looking.workloads[cell.workload], cell)
-    folder = store.new_run(results, {**run_facts(setup, found), "kind": KIND, "notes": said})
+    facts = {"kind": KIND, "notes": said, "rule": Rule(looks=looks_within(blocks)).facts()}
+    folder = store.new_run(results, {**run_facts(setup, found), **facts})
     pairs = [(cell, cell.but(environment=candidate_of(cell.environment))) for cell in chosen]
     lost = [(pair, why) for pair in pairs if (why := missing.get((pair[1].environment, pair[1].device)))]
     running = context(setup, folder.name, on_stage=view.stage)

@@ -65,11 +65,17 @@ Weights = Annotated[
 Inputs = Annotated[
     Path | None, typer.Option(help="an .npz file, or an image or a recording, in place of the workload's own inputs")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="refuse to run on battery, hot, beside others, ... instead of warning")
+]
 Results = Annotated[Path, typer.Option(help="folder of all runs")]
 Baseline = Annotated[
     str, typer.Option(help="environment/device/precision/mode that the others are divided by; * fits all")
 ]
-Margin = Annotated[float, typer.Option(help="differences below this share are called the same")]
+Margin = Annotated[
+    float | None,
+    typer.Option(help="differences below this share are called the same; default: as the run itself, or 3 %"),
+]
 RESULTS = Path("results")
 
 

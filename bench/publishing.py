@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import index, store
-from bench.compare import compare_duets, compare_runs
+from bench.compare import Rule, compare_runs
 from bench.errors import UsageError
 from bench.plan import check_words
+from bench.reporting import rule_of
 from bench.summary import CellSummary, summarise
 from bench.verdict import comparable_facts, mean_of
 
@@ -37,7 +38,7 @@ class Asked:
     format: str
     out: Path | None
     title: str
-    margin: float
+    margin: float | None
     session_sd: float
     across: tuple[str, ...]
 
@@ -93,9 +94,9 @@ def publish(asked: Asked) -> tuple[Path | None, Sequence[str]]:
 
 
 def compared(
-    results: Path, a: str, b: str, margin: float, session_sd: float, across: AbstractSet[str], title: str
+    results: Path, a: str, b: str, margin: float | None, session_sd: float, across: AbstractSet[str], title: str
 ) -> Compared:
-    """Two stored runs, or (the same name twice) the duets of one live comparison.
+    """Two stored runs, or (the same name twice) the duets of one live comparison, judged as they were live.
 
     Raises:
         UsageError: no such run, or one run that holds no duets.
@@ -106,13 +107,15 @@ def compared(
     problems: list[str] = []
     rows_a = summarise(store.read(folders[0], problems))
     if folders[0].resolve() == folders[1].resolve():
-        rows_b, comparisons = rows_a, compare_duets(store.read(folders[0], []), margin=margin)
+        rule = rule_of(folders[:1], margin, problems)
+        rows_b, comparisons = rows_a, rule.verdicts(store.read(folders[0], []))
         if not comparisons:
             raise UsageError(f"A and B are both {folders[0]}, and it holds no duets: name two runs")
         mean = mean_of(comparisons)
     else:
+        rule = Rule() if margin is None else Rule(margin)
         rows_b = summarise(store.read(folders[1], problems))
-        found = compare_runs(rows_a, rows_b, margin, session_sd, across)
+        found = compare_runs(rows_a, rows_b, rule.margin, session_sd, across)
         comparisons, mean = list(found.comparisons), found.mean
     for folder, rows in zip(folders, (rows_a, rows_b), strict=True):
         if not rows:
@@ -125,11 +128,12 @@ def compared(
         rows_b,
         comparisons,
         mean,
-        margin,
+        rule.margin,
         session_sd,
         tuple(sorted(across)),
         tuple(problems),
         title,
+        rule.looks,
     )
 
 

@@ -41,7 +41,8 @@ class Rate:
     ``what``: ``flagged`` (a word of change was given), ``slower`` (and the right one) or ``covered`` (the truth lay in
     the interval). ``effect`` is the slow-down of B as a share; ``origin`` how it came about: ``identical``,
     ``recorded``, ``injected`` or ``simulated``. ``count`` is of blocks in a duet and of processes in an interval.
-    ``demand``: what issue 6 asks of it, as (at least, at most); None where it asks nothing.
+    ``demand``: what issue 6 asks of it, as (at least, at most); None where it asks nothing. ``aside``: a further figure
+    of the same trials, with its name; infinite where most trials had none.
     """
 
     rule: str
@@ -56,6 +57,7 @@ class Rate:
     margin: float | None = None
     looks: tuple[int, ...] = ()
     demand: tuple[float, float] | None = None
+    aside: tuple[str, float] | None = None
 
     @property
     def value(self) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from bench import __version__, audits, store
 from bench.cell import Cell
-from bench.compare import compare_duets
+from bench.compare import Rule
 from bench.errors import UsageError
 from bench.points import POINTS
 from bench.points import read as read_points
@@ -79,8 +81,27 @@ def _differences(a: Fingerprint, b: Fingerprint) -> list[str]:
     return versions + refusal(a, b)
 
 
-def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) -> Material:
-    """Summaries, comparisons and facts of the runs.
+def rule_of(folders: Sequence[Path], margin: float | None, problems: list[str]) -> Rule:
+    """How the duets of these runs are judged: as they were live, where all of them say the same, else by the defaults.
+
+    ``margin`` replaces the one of the rule; ``problems`` collects rules that cannot be read.
+    """
+    told: list[Rule | None] = []
+    for folder in folders:
+        try:
+            told.append(msgspec.convert(store.run_facts(folder).get("rule"), Rule | None))
+        except UsageError:  # no run.json, or a damaged one: that is said where its command is asked for
+            told.append(None)
+        except msgspec.ValidationError as error:
+            problems.append(f"{folder / store.RUN}: rule of its comparisons: {error}")
+            told.append(None)
+    same = told[0] if told and all(one == told[0] for one in told) else None
+    rule = same or Rule()
+    return rule if margin is None else replace(rule, margin=margin)
+
+
+def gather(folders: Sequence[Path], baseline: str, margin: float | None, title: str) -> Material:
+    """Summaries, comparisons and facts of the runs; ``margin`` None: that of the run's comparison.
 
     Raises:
         UsageError: the folders hold no record at all, or the same cell of runs that differ in machine or versions.
@@ -90,7 +111,8 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
     summaries = summarise(passing.watch(store.read_all(folders, problems)))
     if not summaries:
         raise UsageError(f"no records in {', '.join(map(str, folders))}")
-    comparisons = compare_duets(store.read_all(folders, []), margin=margin) if passing.duets else []
+    rule = rule_of(folders, margin, problems)
+    comparisons = rule.verdicts(store.read_all(folders, [])) if passing.duets else []
     audited = tuple(audits.read(folders, problems))
     series = _trends(folders, problems)
     evidence = passing.gatherer.evidence(folders, problems)
@@ -104,7 +126,8 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
         twinbench_version=__version__,
         skipped_lines=tuple(problems),
         baseline=baseline,
-        margin=margin,
+        margin=rule.margin,
+        looks=rule.looks,
         audits=audited,
         trends=series,
         evidence=evidence,
@@ -113,14 +136,14 @@ def gather(folders: Sequence[Path], baseline: str, margin: float, title: str) ->
 
 
 def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:
-    """The series that the nightly ones of these runs belong to, with all nights beside them."""
+    """The series that the nightly ones of these runs belong to, with all nights beside them up to the newest of these."""
     nights = [folder for folder in folders if (folder / POINTS).exists()]
-    found = [
-        one
-        for parent in dict.fromkeys(folder.resolve().parent for folder in nights)
-        for one in trends(parent, problems)
-    ]
-    cells = {(point.cell, point.run) for folder in nights for point in read_points(folder, [])}
+    here = [point for folder in nights for point in read_points(folder, [])]
+    if not here:
+        return ()
+    until, cells = max(point.started_at for point in here), {(point.cell, point.run) for point in here}
+    parents = dict.fromkeys(folder.resolve().parent for folder in nights)
+    found = [one for parent in parents for one in trends(parent, problems, until)]
     return tuple(one for one in found if any((point.cell, point.run) in cells for point in one.series.points))
 
 

@@ -20,14 +20,12 @@ from rich.text import Text
 from bench import __version__, history_rates, machine, rates
 from bench.errors import UsageError
 from bench.live import Live
+from bench.rate_words import COLUMNS, FILE, OTHERS, OURS, SCHEMA, row, sentence, words
 from bench.rates import OnRate, Rate, Trials
 from bench.recordings import Recording, read
 from bench.rivals import RIVALS
 from bench.verdict import LOOKS, MARGIN
 
-#: Version of the JSON: rises when a reader of the last one would go wrong.
-SCHEMA = 1
-FILE = "selftest.json"
 #: The recordings that come along; they are test data, so only a checkout has them.
 OWN_NOISE = Path(__file__).parent.parent / "tests" / "data" / "noise"
 
@@ -81,29 +79,6 @@ def _about(recording: Recording) -> dict[str, Any]:
     }
 
 
-def row(rate: Rate) -> dict[str, Any]:
-    """A rate as plain JSON."""
-    low, high = rate.bounds
-    return {
-        "rule": rate.rule,
-        "source": rate.source,
-        "what": rate.what,
-        "effect": round(rate.effect, 6),
-        "origin": rate.origin,
-        "count": rate.count,
-        "clock": rate.clock,
-        "margin": rate.margin,
-        "looks": list(rate.looks),
-        "hits": rate.hits,
-        "trials": rate.trials,
-        "rate": rate.value,
-        "low": low,
-        "high": high,
-        "demand": None if rate.demand is None else list(rate.demand),
-        "holds": rate.holds,
-    }
-
-
 def replay(files: Sequence[Path], trials: Trials, on_rate: OnRate) -> Selftest:
     """Everything that needs no machine: recordings, simulations, the rules of others, and the history's rates.
 
@@ -111,9 +86,9 @@ def replay(files: Sequence[Path], trials: Trials, on_rate: OnRate) -> Selftest:
         UsageError: a file that is no recording.
     """
     recordings = [read(path) for path in files or own_noise()]
+    missing = {} if recordings else {"recordings": f"none are in {OWN_NOISE}; give some with --noise"}
     found: list[Rate] = []
-    missing: dict[str, str] = {}
-    for rate in _all(recordings, trials, missing):
+    for rate in _all(recordings, trials):
         found.append(rate)
         on_rate(rate)
     return Selftest(trials.count, trials.seed, recordings, found, missing)
@@ -124,7 +99,7 @@ def own_noise() -> list[Path]:
     return sorted(OWN_NOISE.glob("*.jsonl.gz"))
 
 
-def _all(recordings: Iterable[Recording], trials: Trials, missing: dict[str, str]) -> Iterator[Rate]:
+def _all(recordings: Iterable[Recording], trials: Trials) -> Iterator[Rate]:
     for recording in recordings:
         yield from rates.of_duets(recording, trials)
         yield from rates.of_confirmations(recording, trials)
@@ -132,10 +107,7 @@ def _all(recordings: Iterable[Recording], trials: Trials, missing: dict[str, str
         yield from rates.of_intervals(recording, trials)
         yield from rates.of_rivals(recording, trials)
     yield from rates.of_simulations(trials)
-    if (why := history_rates.missing()) is not None:
-        missing["history"] = why
-    else:
-        yield from history_rates.rates(trials)
+    yield from history_rates.rates(trials)
 
 
 def write(found: Selftest, path: Path) -> None:
@@ -175,11 +147,11 @@ def floors_here(results: Path) -> dict[str, float]:
 
 def tables(found: Selftest) -> Iterator[Table | Text]:
     """For a terminal."""
-    ours = [rate for rate in found.rates if rate.rule.startswith("twinbench")]
-    yield _table("twinbench", ours)
-    theirs = [rate for rate in found.rates if not rate.rule.startswith("twinbench")]
+    ours = [rate for rate in found.rates if rate.rule.startswith(OURS)]
+    yield _table(OURS, ours)
+    theirs = [rate for rate in found.rates if not rate.rule.startswith(OURS)]
     if theirs:
-        yield _table("rules of others, rebuilt from their documentation; two runs back to back", theirs)
+        yield _table(OTHERS, theirs)
     if found.live is not None:
         yield _table(f"live, {found.live.cell}", found.live.rates)
         yield Text(found.live.sentence())
@@ -191,32 +163,9 @@ def tables(found: Selftest) -> Iterator[Table | Text]:
 
 def _table(title: str, found: Sequence[Rate]) -> Table:
     made = Table(title=title, title_justify="left")
-    for column in ("rule", "on", "clock", "what", "of", "rate (95 % interval)", "asked"):
+    for column in COLUMNS:
         made.add_column(column)
     for rate in found:
-        asked = "" if rate.demand is None else ("at least {0:.0%}" if rate.demand[1] == 1 else "at most {1:.0%}")
-        style = {True: "green", False: "red", None: ""}[rate.holds]
-        made.add_row(
-            rate.rule,
-            rate.source,
-            rate.clock,
-            sentence(rate),
-            str(rate.count),
-            Text(str(rate), style),
-            asked.format(*(rate.demand or ())),
-        )
+        *before, share, asked = words(rate)
+        made.add_row(*before, Text(share, {True: "green", False: "red", None: ""}[rate.holds]), asked)
     return made
-
-
-def sentence(rate: Rate) -> str:
-    """What is counted."""
-    if rate.what == "covered":
-        return f"interval of {rate.count} processes holds the truth"
-    if rate.what == "alarmed":
-        return f"series of {rate.count} nights without a change that alarm"
-    if rate.what == "found in time":
-        return f"{rate.effect:+.1%} found within {rate.count} nights"
-    margin = "" if rate.margin is None or rate.margin == MARGIN else f", margin {rate.margin:.0%}"
-    if not rate.effect:
-        return f"identical flagged ({rate.origin}){margin}"
-    return f"{rate.effect:+.1%} {'found' if rate.what == 'slower' else 'flagged'} ({rate.origin}){margin}"

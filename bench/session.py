@@ -27,7 +27,7 @@ def measure(setup: Setup, results: Path, folder: Path | None, console: Console, 
     """
     try:
         with progress(console) as view:
-            _look_around(view, strict)
+            look_around(view, strict)
             looking = context(setup, "", on_stage=view.stage)
             found = survey(setup, looking, view.look)
             planned = _plan(setup, found, folder)
@@ -49,8 +49,12 @@ def measure(setup: Setup, results: Path, folder: Path | None, console: Console, 
     return folder
 
 
-def _look_around(view: Progress, strict: bool) -> None:
-    """Say what would spoil the run; refuse it if that was asked for."""
+def look_around(view: Progress, strict: bool) -> None:
+    """Say what would spoil the run; refuse it if that was asked for.
+
+    Raises:
+        UsageError: ``strict`` and there is something; names all of it.
+    """
     found = preflight.check(machine.facts(), machine.power())
     if strict and found.warnings:
         raise UsageError(f"not measured (--strict): {'; '.join(found.warnings)}")

@@ -64,9 +64,13 @@ def newest_words(series: Series, index: int) -> str:
     return ", ".join(f"{name} {prints[1].versions[name]}" for name in names[:2]) or "–"
 
 
-def trends(results: Path, problems: list[str]) -> list[Trend]:
-    """Every series of the nights in ``results``; ``problems`` collects what could not be read."""
-    every = series_of(points.read_all(points.nights(results), problems))
+def trends(results: Path, problems: list[str], until: str | None = None) -> list[Trend]:
+    """Every series of the nights in ``results``; ``problems`` collects what could not be read.
+
+    ``until``: what began later does not count, so that the page of an old night can be made again.
+    """
+    known = points.read_all(points.nights(results), problems)
+    every = series_of(point for point in known if until is None or point.started_at <= until)
     return [Trend(one, tuple(one.found()), one.prediction()) for one in every]
 
 

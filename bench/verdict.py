@@ -57,6 +57,7 @@ class Comparison:
     """Two cells and the verdict. ``kind``: ``duet``, ``duet-aa`` (a cell against itself) or ``stored``.
 
     ``clock`` says what the verdict rests on, ``wall`` or ``cpu``; ``wall`` is the ratio of wall times, the headline.
+    ``margin`` is the one it was judged with: a floor of the machine may have raised it.
     """
 
     cell_a: Cell
@@ -66,6 +67,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     clock: str = "wall"
     wall: Interval | None = None
+    margin: float = MARGIN
 
 
 def decide(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import history_rates, live, machine, rates, selftest, setup
+from bench import history_rates, live, machine, night_rates, rate_words, selftest, setup
 from bench.environments import EXTRA_WORK, Environment
 from bench.errors import UsageError
 from bench.process import LocalWorker, Worker
@@ -53,7 +53,7 @@ def test_the_command_prints_and_writes_every_rate_with_its_interval(cli: Cli, tm
     made = json.loads((tmp_path / "r" / "selftest.json").read_text())
     assert (made["schema"], made["trials"], made["live"]) == (1, 15, None)
     assert made["recordings"][0]["blocks"] == 12
-    assert ("history" in made["not_measured"]) != any(row["rule"] == "twinbench nightly" for row in made["rates"])
+    assert made["not_measured"] == {}
     for row in made["rates"]:
         assert row["hits"] <= row["trials"]
         assert row["low"] <= row["rate"] <= row["high"]
@@ -126,7 +126,7 @@ def test_live_finds_its_own_slow_down_and_leaves_a_floor(
         return spawn
 
     monkeypatch.setattr(setup, "spawner", spawner)
-    monkeypatch.setattr(selftest, "_all", lambda recordings, trials, missing: iter(()))
+    monkeypatch.setattr(selftest, "_all", lambda recordings, trials: iter(()))
     one = ("--environment", "fake", "-w", "mlp:tiny-test", "--bursts", "3", "--blocks", "8", "--results", "r")
     code, out, err = cli("selftest", "--live", "--trials", "1", *one)
     assert code == 0, out + err
@@ -142,7 +142,7 @@ def test_live_finds_its_own_slow_down_and_leaves_a_floor(
 
 
 def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / selftest.FILE
+    path = tmp_path / rate_words.FILE
     path.write_text(json.dumps({"schema": 1, "live": {"host": "another", "floors": {"wall": 0.5}}}))
     assert selftest.floors_here(tmp_path) == {}
     monkeypatch.setattr(machine, "facts", lambda: {"host": "another"})
@@ -151,24 +151,33 @@ def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: p
     assert selftest.floors_here(tmp_path) == {}
 
 
-def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the module that knows nights, where there is one."""
-    nights = ModuleType("nights")
-    for name in ("white", "spiky", "autocorrelated"):
-        setattr(nights, name, lambda: None)
-    monkeypatch.setattr(nights, "alarms_per_100_nights", lambda *_: SimpleNamespace(alarmed=3), raising=False)
-    monkeypatch.setattr(
-        nights, "nights_to_find", lambda *_, **__: SimpleNamespace(nights=(1, 5, 6, None)), raising=False
-    )
-    monkeypatch.setattr(importlib, "import_module", lambda name: nights)
-    found = list(history_rates.rates(Trials(4)))
-    assert [(rate.what, rate.hits, rate.holds) for rate in found[:2]] == [
-        ("alarmed", 3, False),
-        ("found in time", 2, False),
+def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From the module that knows nights; more series than it can make in minutes are not asked for."""
+    asked: list[int] = []
+
+    def alarms(nights: Any, series: int, count: int, seed: int) -> night_rates.AlarmRate:
+        asked.append(series)
+        return night_rates.AlarmRate(series, count, 3, 5, 0.0)
+
+    found_after = night_rates.Finding(0.05, (1, 5, 6, None))
+    monkeypatch.setattr(night_rates, "alarms_per_100_nights", alarms)
+    monkeypatch.setattr(night_rates, "nights_to_find", lambda *_, **__: found_after)
+    quiet, step, *rest = history_rates.rates(Trials(4))
+    assert [(rate.what, rate.hits, rate.trials, rate.holds) for rate in (quiet, step)] == [
+        ("alarmed", 3, 4, False),
+        ("found in time", 2, 4, False),
     ]
-    assert len(found) == 9
-    missing: dict[str, str] = {}
-    monkeypatch.setattr(history_rates, "NIGHTS", "bench.no_such_module")
-    monkeypatch.setattr(rates, "of_simulations", lambda trials: iter(()))
-    assert list(selftest._all([], Trials(1), missing)) == []
-    assert "bench.no_such_module" in missing["history"]
+    assert (quiet.aside, step.aside) == (("alarms per 100 nights", 1.25), ("median nights to find it", 5.5))
+    assert len(rest) == 7
+    assert "within 5 nights; median nights to find it: 5.5" in rate_words.sentence(step)
+    list(history_rates.rates(Trials(10_000)))
+    assert asked[-1] == history_rates.MOST_SERIES
+    never = replace(step, aside=("median nights to find it", math.inf))
+    assert rate_words.row(never)["aside"] == ["median nights to find it", None]
+
+
+def test_an_installation_without_recordings_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(selftest, "OWN_NOISE", tmp_path)
+    monkeypatch.setattr(selftest, "_all", lambda recordings, trials: iter(()))
+    found = selftest.replay([], Trials(1), lambda rate: None)
+    assert "give some with --noise" in found.not_measured["recordings"]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ReportMeta:
     """What the summaries do not say. Times are ISO 8601 text; ``baseline`` is a pattern, "" for the default one.
 
-    ``margin`` is the one that the comparisons were made with; ``audits`` are the runs' coverage passes; ``evidence`` is
-    what is told of single processes, and their raw records.
+    ``margin`` and ``looks`` are those that the comparisons were made with; ``audits`` are the runs' coverage passes;
+    ``evidence`` is what is told of single processes, and their raw records.
     """
 
     title: str
@@ -36,6 +36,7 @@ class ReportMeta:
     skipped_lines: tuple[str, ...] = ()
     baseline: str = ""
     margin: float = 0.03
+    looks: tuple[int, ...] = (8, 16, 32)
     audits: tuple[Coverage, ...] = ()
     #: The series of the nightly runs that the reported one belongs to.
     trends: tuple[Trend, ...] = ()

@@ -19,7 +19,7 @@ from bench.report.sections import ratio_text
 from bench.report.weighing import WORDS, by_strength, needs
 from bench.stats import GeometricMean
 from bench.summary import CellSummary, Interval
-from bench.verdict import Comparison
+from bench.verdict import LOOKS, Comparison
 
 Rows = Mapping[Cell, CellSummary]
 #: A bar is drawn on a strip of this size, in units of its own.
@@ -43,6 +43,7 @@ class Compared:
     across: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     title: str = ""
+    looks: tuple[int, ...] = LOOKS
 
     @property
     def kind(self) -> str:
@@ -126,6 +127,7 @@ def figures(found: Compared) -> dict[str, Any]:
         "runs": [found.a, found.b],
         "title": found.title,
         "margin": found.margin,
+        "looks": list(found.looks),
         "session_sd": found.session_sd,
         "across": sorted(found.across),
         "comparisons": [shown.verdict(one) for one in by_strength(found.comparisons)],

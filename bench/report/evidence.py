@@ -6,7 +6,6 @@ Gathered while records stream by, and bounded: a page of ten thousand processes 
 from __future__ import annotations
 
 import base64
-import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import msgspec
 
 from bench.cell import Cell
 from bench.record import Measured, Measurement, Record
+from bench.report import error_rates
 from bench.stats import percentiles
 from bench.summary import process_sample
 
@@ -56,16 +56,6 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """What another command found out about the suite, as it left it: a sentence and a table."""
-
-    source: str
-    summary: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
 class Evidence:
     """``raw`` is base64 of gzip of JSON lines ("" where they are too large, then ``raw_note`` says where they are).
 
@@ -76,8 +66,7 @@ class Evidence:
     processes_cut: int = 0
     raw: str = ""
     raw_note: str = ""
-    history: Panel | None = None
-    selftest: Panel | None = None
+    selftest: error_rates.Panel | None = None
 
 
 class Gatherer:
@@ -116,8 +105,7 @@ class Gatherer:
             processes_cut=self.cut,
             raw=base64.b64encode(b"".join(self._raw)).decode() if fits else "",
             raw_note=note,
-            history=read_panel(folders, "history.json", problems),
-            selftest=read_panel(folders, "selftest.json", problems),
+            selftest=error_rates.read(folders, problems),
         )
 
 
@@ -174,24 +162,3 @@ def _foreign_share(one: Measurement) -> float | None:
     ]
     wall_ns = sum(wall for _, wall in known)
     return sum(foreign for foreign, _ in known) / wall_ns if wall_ns > 0 else None
-
-
-def read_panel(folders: Sequence[Path], name: str, problems: list[str]) -> Panel | None:
-    """The file ``name`` of the newest run that has one, else of the folder that holds the runs; None where none does.
-
-    It holds ``{"summary": text, "columns": [text], "rows": [[text or number]]}``. One that does not is a problem.
-    """
-    places = [*(folder / name for folder in reversed(folders)), *(folder.resolve().parent / name for folder in folders)]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        columns = tuple(map(str, found["columns"]))
-        rows = tuple(tuple("–" if value is None else str(value) for value in row) for row in found["rows"])
-        if any(len(row) != len(columns) for row in rows):
-            raise ValueError(f"a row does not have {len(columns)} values")
-        return Panel(str(path), str(found["summary"]), columns, rows)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        problems.append(f"{path}: not shown: {type(error).__name__}: {error}")
-        return None

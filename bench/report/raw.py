@@ -18,8 +18,9 @@ import numpy as np
 from bench import environments
 from bench.cell import Cell
 from bench.index import Glance
-from bench.labels import plausible
+from bench.labels import imported_from, plausible
 from bench.record import Failed, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
+from bench.report.raw_duets import ratio_of
 from bench.sentinel import kept
 from bench.summary import reason_of
 
@@ -47,6 +48,10 @@ class Samples:
         if measured:
             return "measured" if self.log_rates(cell).size else "implausible"
         return commonest([one.outcome for one in records])
+
+    def is_imported(self, cell: Cell) -> bool:
+        """Whether another tool measured it."""
+        return any(imported_from(one.labels) is not None for one in self.by_cell[cell])
 
     def used(self, cell: Cell) -> list[Measurement]:
         """The measurements in the estimate."""
@@ -88,7 +93,8 @@ def cells(samples: Samples, baseline: str) -> dict[str, Figures]:
     """Cell id -> figures, under the names of ``shown.cell``."""
     outcomes = {cell: samples.outcome(cell) for cell in samples.by_cell}
     rates = {cell: t_interval(samples.log_rates(cell)) for cell, word in outcomes.items() if word == "measured"}
-    bases = _baselines(sorted(rates), baseline)
+    # Nobody verified what was imported: it is a baseline only where there is no other.
+    bases = _baselines(sorted(rates, key=lambda cell: (samples.is_imported(cell), cell)), baseline)
     found = {}
     for cell, outcome in outcomes.items():
         figures = _checks(samples.by_cell[cell], outcome)
@@ -198,9 +204,9 @@ def _columns(rows: Iterable[Mapping[str, Any]], scale: float) -> dict[str, list[
 def accelerations(figures: Mapping[str, Figures], samples: Samples) -> dict[str, Figures]:
     """Device -> geometric mean of ``over_cpu``, how many cells it is over, and its range."""
     found = {}
-    devices = {cell.device for cell in samples.by_cell} - {"cpu"}
-    for device in sorted(devices):
-        ids = [cell.id for cell in samples.by_cell if cell.device == device]
+    cells_here = {cell for cell in samples.by_cell if not samples.is_imported(cell)}
+    for device in sorted({cell.device for cell in cells_here} - {"cpu"}):
+        ids = [cell.id for cell in samples.by_cell if cell.device == device and {cell, _on_cpu(cell)} <= cells_here]
         gains = np.array([figures[one]["over_cpu"] for one in ids if "over_cpu" in figures[one]])
         if gains.size:
             gain = float(np.exp(np.log(gains).mean()))
@@ -214,35 +220,11 @@ def accelerations(figures: Mapping[str, Figures], samples: Samples) -> dict[str,
 
 
 def duet(samples: Samples, a: str, b: str, shown: Mapping[str, Any]) -> Figures:
-    """Ratio and interval of the pair of cells with these ids, over the blocks and at the confidence that are shown."""
-    logs = [
-        log for block in samples.by_block.values() if (log := _block_log(block, a, b, str(shown["clock"]))) is not None
-    ]
-    if not logs or "ratio" not in shown:
+    """Ratio and interval of the pair of cells with these ids, by the choices in ``shown``: see ``raw_duets``."""
+    if "ratio" not in shown:
         return {}
-    blocks = int(shown["blocks"])
-    return {
-        **named("ratio", t_interval(np.array(logs[:blocks]), float(shown["confidence"]))),
-        "blocks": min(blocks, len(logs)),
-    }
-
-
-def _block_log(block: Sequence[Record], a: str, b: str, clock: str) -> float | None:
-    """log(speed of B / speed of A) of a block that holds both."""
-    sides = sorted(
-        (one for one in block if one.cell.id in (a, b)), key=lambda one: one.process if a == b else one.cell.id != a
-    )
-    if len(sides) != 2 or {one.cell.id for one in sides} != {a, b}:
-        return None
-    times = []
-    for one in sides:
-        found = one.measurement
-        if found is None or not plausible(one.labels) or min(found.bursts.wall_ns) <= 0:
-            return None
-        spent = np.array(getattr(found.bursts, f"{clock}_ns"), dtype=float)
-        times.append(np.log(spent / np.array(found.bursts.iterations) / found.items_per_iteration))
-    rounds = min(map(len, times))
-    return float(np.median(times[0][:rounds] - times[1][:rounds]))
+    ends, blocks = ratio_of(list(samples.by_block.values()), a, b, shown)
+    return {} if ends is None else {**named("ratio", ends), "blocks": blocks}
 
 
 def stored(a: Samples, b: Samples, cell: Cell, between_session_sd: float) -> Figures:

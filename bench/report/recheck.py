@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.report.pagefile import Page
+from bench.report.pagefile import Page, Piece
 
 #: Figures are written to seven digits; the two ways of computing them agree to more than that.
 TOLERANCE = 1e-6
+#: The heading of what a page quotes from `twinbench selftest`: no record gives it, and a later selftest changes it.
+QUOTED = "How often the suite itself errs"
 MISSING = "missing"
 
 
@@ -51,8 +53,11 @@ def _text(value: Any) -> str:
 
 
 def text_differences(page: Page, fresh: Page) -> Iterator[str]:
-    """The first place where the page's text is not that of the page made anew; nothing where all of it is."""
-    shown, made = page.pieces, fresh.pieces
+    """The first place where the page's text is not that of the page made anew; nothing where all of it is.
+
+    What is ``QUOTED`` is left out.
+    """
+    shown, made = split(page)[0], split(fresh)[0]
     for old, new in zip(shown, made, strict=False):
         if old.text != new.text:
             yield f"under {new.place}: the page says {_cut(old.text)}, the records give {_cut(new.text)}"
@@ -64,6 +69,13 @@ def text_differences(page: Page, fresh: Page) -> Iterator[str]:
         yield f"under {extra.place}: {where}: {_cut(extra.text)}"
 
 
+def split(page: Page) -> tuple[list[Piece], list[Piece]]:
+    """What records give, and what is quoted."""
+    quoted = [one.place.startswith(QUOTED) for one in page.pieces]
+    pairs = list(zip(page.pieces, quoted, strict=True))
+    return [one for one, is_quoted in pairs if not is_quoted], [one for one, is_quoted in pairs if is_quoted]
+
+
 def _cut(text: str, width: int = 160) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
@@ -72,6 +84,7 @@ def verdict_differences(comparisons: Sequence[Mapping[str, Any]], margin: float)
     """Words that claim what their interval does not show."""
     for one in comparisons:
         word, low, high = one.get("word"), one.get("ratio_low"), one.get("ratio_high")
+        margin = max(margin, one.get("margin", margin))
         fits = {
             "faster": low is not None and low > 1 + margin,
             "slower": high is not None and high < 1 / (1 + margin),

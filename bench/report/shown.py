@@ -53,6 +53,7 @@ def report(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "title": meta.title,
         "baseline": meta.baseline,
         "margin": meta.margin,
+        "looks": list(meta.looks),
         "cells": {one.cell.id: cell(one, baselines.get(one.cell.work), by_cell) for one in summaries},
         "counts": outcome_counts(summaries),
         "accelerations": {
@@ -101,7 +102,7 @@ def verdict(one: Comparison, hidden: AbstractSet[str] = frozenset()) -> Figures:
     told = one.verdict
     found |= {"word": told.word, "clock": one.clock, "blocks": told.blocks, **of_interval("ratio", told.ratio)}
     if told.ratio is not None:
-        found["confidence"] = told.ratio.confidence
+        found |= {"confidence": told.ratio.confidence, "margin": one.margin}
     return found
 
 
