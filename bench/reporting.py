@@ -136,7 +136,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float | None, title: 
 
 
 def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:
-    """The series that the nightly ones of these runs belong to, with all nights beside them up to the newest of these."""
+    """The series that the nightly ones of these runs belong to, with the nights beside them, none later than these."""
     nights = [folder for folder in folders if (folder / POINTS).exists()]
     here = [point for folder in nights for point in read_points(folder, [])]
     if not here:

@@ -16,6 +16,7 @@ from bench.environments import Environment
 from bench.labels import IMPLAUSIBLE_ROOFLINE
 from bench.process import Worker
 from bench.record import Failed, Measured, Unsupported, Wrong
+from bench.report import pagefile
 from bench.workload import get
 from tests import harness
 from tests.harness import Cli, command_line, no_processes, only_run, records_of
@@ -232,6 +233,33 @@ def test_compare_live_finds_a_tenth_and_says_slower_with_exit_1(cli: Cli, tmp_pa
     assert sum(record.block.startswith("again-") for record in records) == 8
     assert "confirmed" in out
     assert all(len(record.measurement.bursts.wall_ns) > 3 for record in records if record.measurement), "turns of six"
+
+
+def test_the_page_of_a_comparison_says_what_was_said_live(cli: Cli, tmp_path: Path) -> None:
+    """Looks at its last block and raised margin are in run.json: report and compare page judge by them."""
+    floor = {"wall": 0.05, "cpu": 0.05}
+    (tmp_path / "r").mkdir()
+    live = {"host": machine.facts()["host"], "floors": floor}
+    (tmp_path / "r" / "selftest.json").write_text(json.dumps({"schema": 1, "live": live}))
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--results", "r", "--blocks", "9")
+    code, out, err = cli("compare", "fake", "fake-slower", *one)
+    assert code == 1, out + err
+    folder = only_run(tmp_path / "r")
+    assert store.run_facts(folder)["rule"] == {"margin": 0.03, "looks": [8, 9], "floors": floor}
+    for arguments, page in (
+        ((folder.name,), f"{folder.name}.html"),
+        (("--compare", folder.name, folder.name), f"{folder.name}..{folder.name}.html"),
+    ):
+        assert cli("report", *arguments, "--results", "r")[0] == 0
+        (told,) = pagefile.read(Path("reports") / page).figures["comparisons"]
+        assert (told["word"], told["margin"]) == ("slower", 0.05)
+        code, out, err = cli("report", *arguments, "--results", "r", "--recheck")
+        assert code == 0, out + err
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"rule": {"looks": [9, 8]}}))
+    code, out, _ = cli("report", folder.name, "--results", "r")
+    assert code == 0
+    assert "looks must be positive and ascending" in one_line(out)
 
 
 def test_a_checkout_is_a_side_of_its_own(cli: Cli, tmp_path: Path) -> None:

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
-from bench import nightly, points, setup, store, tidings
+from bench import machine, nightly, points, setup, store, tidings
 from bench.changepoints import predict
 from bench.environments import AT, Environment
 from bench.frameworks.fake import TOY
 from bench.nightly import judged
 from bench.process import LocalWorker, Reply, Worker
-from tests.harness import Cli, command_line
+from bench.report import pagefile
+from tests.harness import Cli, command_line, records_of
 from tests.nights import night, prints
 from tests.samples import CELL
+from tests.stored_runs import edited
+from tests.test_report import parsed
 
 ENVIRONMENT = "fake-packaged"
 QUICK = ("mlp:tiny-test", "--phase", "inference", "--environment", ENVIRONMENT, "--device", "cpu")
@@ -122,9 +125,51 @@ def test_three_quiet_nights_then_a_slower_release(cli: Cli, releases: Releases, 
     assert "note: from the tests" in summary
     (page,) = (tmp_path / "reports").glob(f"{points.nights(Path('r'))[-1].name}.html")
     text = page.read_text()
-    assert 'id="trends"' in text
-    assert "13.0 % slower" in text or "12.9 % slower" in text
+    trends = text.partition('id="trends"')[2].partition("</section>")[0]
+    assert "13.0 % slower" in trends or "12.9 % slower" in trends
+    assert '<svg role="img"' in trends
+    assert not [name for name, _ in parsed(text).attributes if name == "style"], "the policy forbids them"
     assert len(points.nights(Path("r"))) == 4
+
+
+def test_the_page_of_a_night_says_what_the_night_said_and_stays_right(cli: Cli) -> None:
+    """Looks at its last block, and its own history: nights that came later do not make the page wrong."""
+    assert cli("nightly", *QUICK, *FEW)[0] == 0
+    first = points.nights(Path("r"))[-1].name
+    assert store.run_facts(Path("r") / first)["rule"]["looks"] == [3]
+    assert cli("nightly", *QUICK, *FEW)[0] == 0
+    code, out, err = cli("report", first, "--results", "r", "--recheck")
+    assert code == 0, out + err
+    (told,) = pagefile.read(Path("reports") / f"{first}.html").figures["comparisons"]
+    assert (told["word"], told["blocks"]) == ("same", 3)
+    page = Path("reports") / f"{first}.html"
+    edited(page, "1 night</summary>", "9 nights</summary>")
+    code, out, err = cli("report", first, "--results", "r", "--recheck")
+    assert code == 1
+    assert "History and change points / Trends" in out + err
+
+
+def test_strict_refuses_a_machine_that_is_in_no_state(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is measured, and without a run folder; otherwise the night goes on and says so."""
+    real = machine.power()
+    monkeypatch.setattr("bench.machine.power", lambda: real | {"ac": False, "load_1min": 0.0})
+    code, _, err = cli("nightly", *QUICK, *FEW, "--strict")
+    assert code == 2
+    assert "not measured (--strict): this machine runs on its battery" in " ".join(err.split())
+    assert not Path("r").exists()
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    assert code == 0
+    assert "runs on its battery" in out
+    quiet = {"ac": True, "low_power_mode": False, "thermal_state": "nominal", "load_1min": 0.0, "swap_used_bytes": 0}
+    monkeypatch.setattr("bench.machine.power", lambda: real | quiet)
+    assert cli("nightly", *QUICK, *FEW, "--strict")[0] == 0
+
+
+def test_a_night_is_measured_in_short_neighbouring_bursts(cli: Cli) -> None:
+    """As verdicts are: see ``plan.for_duets``."""
+    assert cli("nightly", *QUICK, *FEW)[0] == 0
+    (folder,) = points.nights(Path("r"))
+    assert all(len(one.measurement.bursts.wall_ns) > 3 for one in records_of(folder) if one.measurement)
 
 
 def test_the_same_slower_release_alarms_once(cli: Cli, releases: Releases) -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import gzip
 import html
 import json
+import math
 import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
-from bench import reporting
+from bench import rechecking, reporting, selftest
 from bench.cli import app
 from bench.errors import UsageError
+from bench.rates import Rate
 from bench.record import Failed, Record
+from bench.report import error_rates
 from bench.report.course import MAX_ROWS, MAX_STROKES
-from bench.report.evidence import MAX_PROCESSES, MAX_RAW_BYTES, Panel, read_panel
+from bench.report.evidence import MAX_PROCESSES, MAX_RAW_BYTES
 from bench.report.facts import mean_ratio
 from bench.report.first_screen import cards
 from bench.report.page import values
@@ -170,20 +174,53 @@ def test_more_processes_than_a_page_carries(tmp_path: Path) -> None:
     assert f"The figure shows {MAX_STROKES} of {MAX_PROCESSES} processes." in shown["timeline"].cut
 
 
-def test_panels_of_other_commands(tmp_path: Path) -> None:
+def selftested(path: Path, source: str) -> None:
+    """What `twinbench selftest` writes, with two rates of ours, one of another tool, and nothing live."""
+    ours = Rate("twinbench", source, "flagged", 0.0, "identical", 20, 1, 200, margin=0.03, demand=(0.0, 0.05))
+    late = Rate("twinbench nightly", source, "found in time", 0.05, "simulated", 5, 70, 100, demand=(0.8, 1.0))
+    late = replace(late, aside=("median nights to find it", math.inf))
+    other = Rate("pyperf", source, "flagged", 0.0, "identical", 20, 88, 200)
+    selftest.write(selftest.Selftest(200, 0, [], [ours, late, other], {"recordings": "none here"}), path)
+
+
+def test_what_a_selftest_left_is_a_panel(tmp_path: Path) -> None:
     """Of the run before of all runs; one that cannot be read is named, and not shown."""
     folder = write_run(tmp_path, few())
-    assert "Not measured: no history.json" in page_of(folder, tmp_path / "a.html")
-    (tmp_path / "selftest.json").write_text('{"summary": "of all", "columns": ["x"], "rows": [[1.5], [null]]}')
-    problems: list[str] = []
-    found = read_panel([folder], "selftest.json", problems)
-    assert found == Panel(str(tmp_path / "selftest.json"), "of all", ("x",), (("1.5",), ("–",)))
-    (folder / "selftest.json").write_text('{"summary": "<b>of one</b>", "columns": ["x"], "rows": []}')
-    (folder / "history.json").write_text('{"summary": "broken", "columns": ["x"], "rows": [[1, 2]]}')
-    text = page_of(folder, tmp_path / "b.html")
-    assert "&lt;b&gt;of one&lt;/b&gt;" in text
-    assert "history.json: not shown: ValueError: a row does not have 1 values" in text
-    assert problems == []
+    assert "Not measured on this machine: no selftest.json" in page_of(folder, tmp_path / "a.html")
+    selftested(tmp_path / "selftest.json", "all runs")
+    text = html.unescape(page_of(folder, tmp_path / "b.html"))
+    assert "Of 2 rates that something is asked of, 1 hold." in text
+    assert "+5.0% found within 5 nights; median nights to find it: inf: 70.0%" in text, "what misses is said"
+    assert "twinbench called it changed in 0.5 % of trials at most, the rules of other tools in 44.0 % to" in text
+    assert "Not measured: recordings: none here." in text
+    assert "<td>0.5% (0.1% to 2.8%)</td><td>at most 5%</td>" in text
+    selftested(folder / "selftest.json", "<b>this run</b>")
+    text = page_of(folder, tmp_path / "c.html")
+    assert "&lt;b&gt;this run&lt;/b&gt;" in text
+    assert "all runs" not in text
+    for broken, said in (
+        ("[]", "TypeError"),
+        ('{"schema": 9}', "ValueError: schema 9 is not the one that this twinbench reads (1)"),
+        ((folder / "selftest.json").read_text().replace('"hits": 1,', '"hits": 201,'), "ValueError: 201 of 200"),
+    ):
+        (folder / "selftest.json").write_text(broken)
+        problems: list[str] = []
+        assert error_rates.read([folder], problems) is None
+        assert f"selftest.json: not shown: {said}" in problems[0]
+        assert f"selftest.json: not shown: {said}" in html.unescape(page_of(folder, tmp_path / "d.html"))
+
+
+def test_another_selftest_does_not_make_a_page_wrong(tmp_path: Path) -> None:
+    """Its rates are quoted: no record gives them. The note says that they are not what they were."""
+    folder = write_run(tmp_path, few())
+    selftested(tmp_path / "selftest.json", "before")
+    page_of(folder, tmp_path / "x.html")
+    checked = rechecking.check(tmp_path / "x.html", tmp_path)
+    assert (checked.differences, checked.notes) == ((), ())
+    selftested(tmp_path / "selftest.json", "after")
+    checked = rechecking.check(tmp_path / "x.html", tmp_path)
+    assert checked.differences == ()
+    assert "are another selftest's by now" in checked.notes[0]
 
 
 def test_mean_of_ratios_has_the_interval_of_the_measurement() -> None:

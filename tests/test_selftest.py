@@ -19,6 +19,7 @@ from bench.errors import UsageError
 from bench.process import LocalWorker, Worker
 from bench.rates import Rate, Trials
 from bench.recordings import read
+from bench.report import error_rates
 from bench.timing import extra_work
 from tests.harness import Cli, command_line
 
@@ -46,7 +47,11 @@ def small(path: Path, processes: int = 12, blocks: int = 12) -> Path:
     return path
 
 
-def test_the_command_prints_and_writes_every_rate_with_its_interval(cli: Cli, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes_every_rate_with_its_interval(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("KINDS", history_rates.KINDS[:1]), ("COUNT", 10), ("STEPS", ((0.10, 0.9),))):
+        monkeypatch.setattr(history_rates, name, value)  # many nights take minutes
     code, out, err = cli("selftest", "--noise", small(tmp_path / "quiet.jsonl.gz"), "--trials", "15", "--results", "r")
     assert code == 0, out + err
     assert "+10.0% found (recorded)" in out
@@ -61,6 +66,11 @@ def test_the_command_prints_and_writes_every_rate_with_its_interval(cli: Cli, tm
     assert {("twinbench", "recorded"), ("twinbench", "injected"), ("twinbench", "simulated")} <= kinds
     assert ("criterion", "injected") not in kinds, "twelve processes are no two runs of five seconds"
     assert ("asv", "injected") in kinds
+    assert ("twinbench nightly", "simulated") in kinds
+    panel = error_rates.read([tmp_path / "r" / "a run"], problems := [])
+    assert panel is not None, problems
+    assert sum(len(table.rows) for table in panel.tables) == len(made["rates"]), "the page has them all"
+    assert all(str(round(100 * row["rate"], 1)) in out for row in made["rates"])
 
 
 def test_a_rate_that_misses_its_demand_is_exit_1() -> None:

@@ -84,10 +84,10 @@ def verdict_differences(comparisons: Sequence[Mapping[str, Any]], margin: float)
     """Words that claim what their interval does not show."""
     for one in comparisons:
         word, low, high = one.get("word"), one.get("ratio_low"), one.get("ratio_high")
-        margin = max(margin, one.get("margin", margin))
+        band = max(margin, one.get("margin", margin))
         fits = {
-            "faster": low is not None and low > 1 + margin,
-            "slower": high is not None and high < 1 / (1 + margin),
+            "faster": low is not None and low > 1 + band,
+            "slower": high is not None and high < 1 / (1 + band),
         }
         if not fits.get(str(word), True):
             yield f"comparison {one['a']} {one['b']} ({one['label']}): {word}, but the interval is {low} to {high}"
