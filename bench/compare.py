@@ -196,15 +196,16 @@ def _verdict(duets: Duets, margin: float, looks: tuple[int, ...]) -> Verdict:
 
 
 def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], dict[Cell, Fingerprint]]:
-    """Records by pair of cells and block; only the numbers of a record are kept."""
-    blocks: dict[tuple[str, str], list[_Side]] = {}
+    """Records by pair of cells and block; only the numbers of a record are kept, and what is there twice is one."""
+    blocks: dict[tuple[str, str], dict[tuple[Cell, int], _Side]] = {}
     fingerprints: dict[Cell, Fingerprint] = {}
     for record in records:
         side = _side(record)
-        blocks.setdefault((record.run, record.block), []).append(side)
+        blocks.setdefault((record.run, record.block), {}).setdefault((record.cell, record.process), side)
         fingerprints.setdefault(record.cell, record.fingerprint)
     pairs: dict[tuple[Cell, Cell], _Pair] = {}
-    for (_, name), sides in blocks.items():
+    for (_, name), members in blocks.items():
+        sides = list(members.values())
         for index, first in enumerate(sides):
             for second in sides[index + 1 :]:
                 one, other = first, second
@@ -284,10 +285,11 @@ def duets_of(records: Iterable[Record], clock: str = "auto") -> dict[tuple[Cell,
 def block_logs(records: Iterable[Record]) -> dict[tuple[Cell, Cell], tuple[str, Floats]]:
     """Of each pair of cells that shared blocks: the clock that a verdict would rest on, and every block's log-ratio.
 
-    Blocks without both sides are left out; a pair without any has no log-ratio at all.
+    Blocks without both sides are left out; a pair without any has no log-ratio at all. Blocks that confirm count, too.
     """
     found = {}
-    for cells, pair in _pairs(records)[0].items():
+    for cells, each in _pairs(records)[0].items():
+        pair = _Pair([*each.blocks, *each.again])
         clock = _clock(pair, "auto")
         found[cells] = (clock, _logs(pair, clock))
     return found

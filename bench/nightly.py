@@ -20,7 +20,7 @@ from bench import environments, points, store
 from bench.block import Context, run_block
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
-from bench.compare import Rule, block_logs
+from bench.compare import AGAIN, Rule, block_logs
 from bench.errors import Interrupted, UsageError
 from bench.history import Found, Series, causes_of, series_for, series_of
 from bench.plan import Block, cells, for_duets
@@ -224,7 +224,7 @@ def _measured(
     for pair in strange:
         view.note(f"{pair[0].label}: outside of what {FEWEST_NIGHTS} or more nights predict; measured again")
     view.planned((len(pairs) + len(strange)) * blocks)
-    again = _duets("again", strange, blocks, running, appender, view)
+    again = _duets(AGAIN.removesuffix("-"), strange, blocks, running, appender, view)
     return [_second(first[pair], pair, again.get(pair), expected[pair], running.run) for pair in pairs]
 
 

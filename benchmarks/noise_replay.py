@@ -15,9 +15,10 @@ import numpy as np
 
 from bench import evidence
 from bench.evidence import Duets, Evidence, Means
+from bench.rate_words import sentence
 from bench.rates import BLOCKS, FLAGGED, RECORDED, Rate, Trials
 from bench.recordings import Recording, Turns, read
-from bench.selftest import own_noise, replay, sentence
+from bench.selftest import own_noise, replay
 from bench.stats import Floats, session_sd
 from bench.verdict import decide, judge, looks_within
 

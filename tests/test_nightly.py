@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import machine, nightly, points, setup, store, tidings
+from bench import machine, nightly, points, reporting, setup, store, tidings
 from bench.changepoints import predict
 from bench.environments import AT, Environment
 from bench.frameworks.fake import TOY
@@ -86,9 +86,18 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> Releases:
     return Releases(monkeypatch)
 
 
+WRITE_HTML = reporting.write_html
+
+
+def no_page(material: reporting.Material, path: Path) -> Path:
+    """In place of ``write_html``: drawing takes longer than a scripted night."""
+    return path
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, releases: Releases) -> Cli:
-    """The command line in an empty folder; CI's summary goes to a file there."""
+    """The command line in an empty folder; CI's summary goes to a file there. Pages are not drawn."""
+    monkeypatch.setattr(reporting, "write_html", no_page)
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(tidings.STEP_SUMMARY, str(tmp_path / "step.md"))
     monkeypatch.chdir(tmp_path)
@@ -101,7 +110,9 @@ def alerts_of_last() -> dict[str, Any]:
     return found
 
 
-def test_three_quiet_nights_then_a_slower_release(cli: Cli, releases: Releases, tmp_path: Path) -> None:
+def test_three_quiet_nights_then_a_slower_release(
+    cli: Cli, releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole of it: exit codes, the alarm with cell, size and attribution, JSON, Markdown and the page."""
     for _ in range(3):
         code, out, err = cli("nightly", *QUICK, *FEW)
@@ -109,6 +120,7 @@ def test_three_quiet_nights_then_a_slower_release(cli: Cli, releases: Releases, 
     assert "Night 3: no alarm; 1 cells measured" in out
     assert alerts_of_last()["alarms"] == []
     releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = 1.15, "1.2"
+    monkeypatch.setattr(reporting, "write_html", WRITE_HTML)
     code, out, _ = cli("nightly", *QUICK, *FEW, "--note", "from the tests")
     assert code == 1
     assert "measured again" in out
@@ -132,11 +144,15 @@ def test_three_quiet_nights_then_a_slower_release(cli: Cli, releases: Releases, 
     assert len(points.nights(Path("r"))) == 4
 
 
-def test_the_page_of_a_night_says_what_the_night_said_and_stays_right(cli: Cli) -> None:
+def test_the_page_of_a_night_says_what_the_night_said_and_stays_right(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Looks at its last block, and its own history: nights that came later do not make the page wrong."""
+    monkeypatch.setattr(reporting, "write_html", WRITE_HTML)
     assert cli("nightly", *QUICK, *FEW)[0] == 0
     first = points.nights(Path("r"))[-1].name
     assert store.run_facts(Path("r") / first)["rule"]["looks"] == [3]
+    monkeypatch.setattr(reporting, "write_html", no_page)
     assert cli("nightly", *QUICK, *FEW)[0] == 0
     code, out, err = cli("report", first, "--results", "r", "--recheck")
     assert code == 0, out + err

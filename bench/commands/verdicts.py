@@ -140,6 +140,7 @@ def selftest(
     """Measure our own error rates: replay recorded noise through the code that decides, beside other tools' rules."""
     from bench import live as living
     from bench import selftest as test
+    from bench.rate_words import FILE
     from bench.rates import Trials
 
     found = test.replay(noise or [], Trials(trials, seed), lambda rate: None)
@@ -151,7 +152,7 @@ def selftest(
         found = replace(found, live=living.measure(setup, environment, verdicts, blocks, MARGIN, results, console))
     for part in test.tables(found):
         console.print(part)
-    path = out or results / test.FILE
+    path = out or results / FILE
     test.write(found, path)
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if found.failures:

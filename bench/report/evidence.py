@@ -24,7 +24,7 @@ from bench.summary import process_sample
 #: Processes of which a page knows anything: 300 cells, five processes each.
 MAX_PROCESSES = 1_500
 #: Raw records in a page, compressed, before base64 makes four bytes of three: the page must stay below 3 MB.
-MAX_RAW_BYTES = 750_000
+MAX_RAW_BYTES = 600_000
 QUANTILES = (5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 
 

@@ -84,8 +84,10 @@ def t_interval(logs: Any, confidence: float = CONFIDENCE) -> tuple[float, float 
 
     if logs.size < 2:
         return math.exp(logs.mean()), None, None
-    low, high = stats.t.interval(confidence, logs.size - 1, loc=logs.mean(), scale=stats.sem(logs))
-    low, high = (logs.mean() if math.isnan(end) else end for end in (low, high))  # no scatter at all
+    error = stats.sem(logs)
+    if not error:  # no scatter at all
+        return (math.exp(logs.mean()),) * 3
+    low, high = stats.t.interval(confidence, logs.size - 1, loc=logs.mean(), scale=error)
     return math.exp(logs.mean()), math.exp(min(low, 700.0)), math.exp(min(high, 700.0))
 
 

@@ -44,9 +44,11 @@ def pair_logs(block: Sequence[Record], a: str, b: str, clock: str) -> Any:
 
     Blocks in which a verdict was confirmed give none: they are no part of its estimate.
     """
-    sides = sorted(
-        (one for one in block if one.cell.id in (a, b)), key=lambda one: one.process if a == b else one.cell.id != a
-    )
+    members: dict[tuple[str, int], Record] = {}
+    for one in block:  # what is there twice is one
+        if one.cell.id in (a, b):
+            members.setdefault((one.cell.id, one.process), one)
+    sides = sorted(members.values(), key=lambda one: one.process if a == b else one.cell.id != a)
     if len(sides) != 2 or {one.cell.id for one in sides} != {a, b} or sides[0].block.startswith(AGAIN):
         return None
     bursts = []
@@ -60,8 +62,8 @@ def pair_logs(block: Sequence[Record], a: str, b: str, clock: str) -> Any:
     bursts.sort(key=lambda burst: burst[:2])
     turns = [(side, [log for _, _, log in each]) for side, each in groupby(bursts, key=lambda burst: burst[1])]
     found_logs = []
-    for (side, one), (_, other) in pairwise(turns):
-        of_a, of_b = (one, other) if side == 0 else (other, one)
+    for (side, turn), (_, following) in pairwise(turns):
+        of_a, of_b = (turn, following) if side == 0 else (following, turn)
         found_logs += [log_a - log_b for log_a in of_a for log_b in of_b]
     return np.array(found_logs)
 
