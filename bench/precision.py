@@ -175,12 +175,13 @@ def measure(framework: Framework, precision: str) -> dict[str, Any]:
     """
     products: list[Array] = []
     output_dtype = ""
-    for a, b in (probe_operands(), range_operands(), accumulate_operands(), large_operands()):
+    small_pair, large_pair = probe_operands(), large_operands()
+    for a, b in (small_pair, range_operands(), accumulate_operands(), large_pair):
         out = framework.matmul(a, b, precision)()
         framework.barrier(out)
         output_dtype = framework.dtype_name(out)
         products.append(np.asarray(framework.to_numpy(out)))
-    exact, large_exact = exact_product(*probe_operands()), exact_product(*large_operands())
+    exact, large_exact = exact_product(*small_pair), exact_product(*large_pair)
     small = classify(products[0], exact, products[1], products[2])
     return {
         "label": joined(small, classify_large(products[3], large_exact)),

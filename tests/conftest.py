@@ -8,12 +8,12 @@ unless the person says ``--no-frameworks``.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from bench import environments
+from bench import environments, precision
 
 pytest_plugins = ["pytester"]
 
@@ -87,6 +87,17 @@ def interpreter_of(environment: str) -> Path:
             pytrace=False,
         )
     return Path(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operands_drawn_once() -> Iterator[None]:
+    """The precision check's large operands are the same in each process; scripted workers are hundreds in this one."""
+    a, b = precision.large_operands()
+    a.setflags(write=False)
+    b.setflags(write=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "large_operands", lambda: (a, b))
+        yield
 
 
 @pytest.fixture(scope="session")

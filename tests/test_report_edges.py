@@ -186,18 +186,20 @@ def selftested(path: Path, source: str) -> None:
 def test_what_a_selftest_left_is_a_panel(tmp_path: Path) -> None:
     """Of the run before of all runs; one that cannot be read is named, and not shown."""
     folder = write_run(tmp_path, few())
-    assert "Not measured on this machine: no selftest.json" in page_of(folder, tmp_path / "a.html")
-    selftested(tmp_path / "selftest.json", "all runs")
-    text = html.unescape(page_of(folder, tmp_path / "b.html"))
+    assert error_rates.read([folder], []) is None
+    selftested(tmp_path / "selftest.json", "<b>all runs</b>")
+    text = page_of(folder, tmp_path / "b.html")
+    assert "<td>&lt;b&gt;all runs&lt;/b&gt;</td>" in text
+    text = html.unescape(text)
     assert "Of 2 rates that something is asked of, 1 hold." in text
     assert "+5.0% found within 5 nights; median nights to find it: inf: 70.0%" in text, "what misses is said"
     assert "twinbench called it changed in 0.5 % of trials at most, the rules of other tools in 44.0 % to" in text
     assert "Not measured: recordings: none here." in text
     assert "<td>0.5% (0.1% to 2.8%)</td><td>at most 5%</td>" in text
-    selftested(folder / "selftest.json", "<b>this run</b>")
-    text = page_of(folder, tmp_path / "c.html")
-    assert "&lt;b&gt;this run&lt;/b&gt;" in text
-    assert "all runs" not in text
+    selftested(folder / "selftest.json", "this run")
+    own = error_rates.read([folder], [])
+    assert own is not None
+    assert own.tables[0].rows[0][1] == "this run"
     for broken, said in (
         ("[]", "TypeError"),
         ('{"schema": 9}', "ValueError: schema 9 is not the one that this twinbench reads (1)"),
@@ -207,7 +209,7 @@ def test_what_a_selftest_left_is_a_panel(tmp_path: Path) -> None:
         problems: list[str] = []
         assert error_rates.read([folder], problems) is None
         assert f"selftest.json: not shown: {said}" in problems[0]
-        assert f"selftest.json: not shown: {said}" in html.unescape(page_of(folder, tmp_path / "d.html"))
+    assert "selftest.json: not shown: ValueError: 201 of 200" in html.unescape(page_of(folder, tmp_path / "d.html"))
 
 
 def test_another_selftest_does_not_make_a_page_wrong(tmp_path: Path) -> None:
