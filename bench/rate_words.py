@@ -88,9 +88,13 @@ def words(rate: Rate) -> tuple[str, ...]:
     )
 
 
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "never in most series"
+
+
 def sentence(rate: Rate) -> str:
     """What is counted."""
-    aside = "" if rate.aside is None else f"; {rate.aside[0]}: {rate.aside[1]:.3g}"
+    aside = "" if rate.aside is None else f"; {rate.aside[0]}: {_figure(rate.aside[1])}"
     if rate.what == "covered":
         return f"interval of {rate.count} processes holds the truth"
     if rate.what == "alarmed":

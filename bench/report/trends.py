@@ -77,7 +77,7 @@ def picture(one: Trend, index: int) -> Picture:
 
 def _drawn(one: Trend, palette: Palette) -> Figure:
     figure = Figure(figsize=(WIDTH, HEIGHT))
-    _draw(figure.add_axes((0.09, 0.2, 0.89, 0.74)), one, palette)
+    _draw(figure.add_axes((0.11, 0.2, 0.87, 0.74)), one, palette)
     return figure
 
 
