@@ -78,6 +78,7 @@ def cell_of(environment: str, size: str, work: tuple[str, str], precision: str, 
     return Cell("mlp", size, *work, batch, environment, "cpu", precision, mode)
 
 
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("size", ["tiny-test", "digits"])
 def test_outputs_gradients_and_losses_match_the_reference_at_every_precision(
     environment: str, shared: Context, size: str
@@ -89,6 +90,7 @@ def test_outputs_gradients_and_losses_match_the_reference_at_every_precision(
     assert faults == dict.fromkeys(faults)
 
 
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("environment", list(OTHER_MODES))
 def test_the_other_modes_match_too(environment: str, shared: Context) -> None:
     cells = [
