@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench import environments
 from bench.cell import PRECISIONS, Cell
-from bench.summary import CellSummary, Interval
+from bench.summary import CellSummary, Interval, Latency
 
 if TYPE_CHECKING:
     from bench.verdict import Comparison
@@ -38,8 +38,8 @@ def speed(summary: CellSummary) -> Interval | None:
     return summary.throughput if summary.outcome == "measured" else None
 
 
-def latency(summary: CellSummary) -> tuple[float, float, float] | None:
-    """(p50, p90, p99) in seconds, under the same condition as ``speed``."""
+def latency(summary: CellSummary) -> Latency | None:
+    """(p50, p90, p99) in seconds, under the same condition as ``speed``; None in it where samples were too few."""
     return summary.latency_s if summary.outcome == "measured" else None
 
 

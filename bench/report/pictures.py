@@ -22,7 +22,6 @@ from bench.report.facts import (
 from bench.report.figures import Line
 from bench.report.headline import device_name
 from bench.report.ink import Picture
-from bench.report.numbers import significant, time_scale
 from bench.report.sections import WorkTable, ratio_text, shorten
 from bench.report.stages import StagesTable, colour
 from bench.summary import CellSummary, Interval
@@ -98,19 +97,18 @@ def boxes(
 ) -> Picture | None:
     """Latency of one work by process; None where there is none."""
     timed = [
-        (one, [process.latency_s for process in processes.get(one.cell, ()) if process.latency_s], found)
+        (one, [process.latency for process in processes.get(one.cell, ()) if process.latency], found)
         for one in table.members
-        if (found := latency(one)) is not None and min(found) > 0
+        if (found := latency(one)) is not None and found[0] > 0
     ]
-    timed = [(one, quantiles, found) for one, quantiles, found in timed if quantiles]
+    timed = [(one, each, found) for one, each, found in timed if each]
     if not timed:
         return None
     kept = timed[:MAX_LINES]
     rows = []
-    for one, quantiles, found in kept:
-        scale = time_scale(found)
-        text = " / ".join(significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
-        rows.append((one, Line(_place(one), text=text, series=series[one.cell.environment], boxes=tuple(quantiles))))
+    for one, each, found in kept:
+        text = numbers.latencies(found, one.latency_samples)
+        rows.append((one, Line(_place(one), text=text, series=series[one.cell.environment], boxes=tuple(each))))
     alt = f"Latency by process on {table.label}, {len(kept)} cells; the table below has p50, p90 and p99"
     draw = partial(figures.boxes, _by_precision(rows))
     return Picture(f"work-{index}-latency", draw, alt, _cut(len(kept), len(timed)))

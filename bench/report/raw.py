@@ -163,7 +163,7 @@ def _checks(records: Sequence[Record], outcome: str) -> Figures:
 
 
 def _medians(samples: Samples, cell: Cell, outcome: str) -> Figures:
-    """Medians over processes: latency, start-up, stages, memory, energy; and the labels."""
+    """Latency over all samples; medians over processes: start-up, stages, memory, energy; and the labels."""
     records = samples.by_cell[cell]
     measured = [one.measurement for one in records if isinstance(one.outcome, Measured) and one.measurement is not None]
     found: Figures = {
@@ -177,8 +177,10 @@ def _medians(samples: Samples, cell: Cell, outcome: str) -> Figures:
         return found
     timed = [one.latency_ns for one in samples.used(cell) if one.latency_ns and min(one.latency_ns) > 0]
     if timed:
-        shares = np.median([np.percentile(one, (50, 90, 99)) for one in timed], axis=0) / 1e9
-        found |= dict(zip(("latency_p50_s", "latency_p90_s", "latency_p99_s"), map(float, shares), strict=True))
+        pool = np.concatenate([np.asarray(one, dtype=float) for one in timed])
+        enough = [percent for percent in (50, 90, 99) if percent == 50 or pool.size * (100 - percent) >= 100]
+        found |= {f"latency_p{percent}_s": float(np.percentile(pool, percent)) / 1e9 for percent in enough}
+        found["latency_samples"] = int(pool.size)
     start_up = _columns((one.stages_ns for one in records), 1e-9)
     found |= {f"start_up_{stage}_s": float(np.median(values)) for stage, values in start_up.items()}
     timed_stages = ({k: np.median(v) for k, v in one.stages_ns.items() if v and min(v) >= 0} for one in measured)

@@ -219,11 +219,11 @@ def shorten(text: str, width: int = SHORT_REASON) -> str:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """(cell, p50, p90, p99, p99/p50) in ``unit`` for one work."""
+    """(cell, samples, p50, p90, p99, p99/p50), times in ``unit``, for one work; – where samples were too few."""
 
     label: str
     unit: str
-    rows: tuple[tuple[str, str, str, str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def latency_table(label: str, members: Sequence[CellSummary]) -> LatencyTable | None:
@@ -234,8 +234,9 @@ def latency_table(label: str, members: Sequence[CellSummary]) -> LatencyTable | 
     scale = numbers.time_scale(found[0] for _, found in timed)
     rows = []
     for one, found in timed:
-        p50, p90, p99 = (numbers.significant(value / scale.size, 3) for value in found)
-        rows.append((where(one.cell), p50, p90, p99, f"{found[2] / found[0]:.1f}×" if found[0] else "–"))
+        times = ("–" if value is None else numbers.significant(value / scale.size, 3) for value in found)
+        tail = f"{found[2] / found[0]:.1f}×" if found[0] and found[2] is not None else "–"
+        rows.append((where(one.cell), f"{one.latency_samples:,}", *times, tail))
     return LatencyTable(label, scale.prefix, tuple(rows))
 
 
