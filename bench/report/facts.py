@@ -141,7 +141,7 @@ def mean_ratio(ratios: Sequence[Interval]) -> Interval:
 class Acceleration:
     """Accelerators over CPUs. ``interval`` is the geometric mean of ``members``: an accelerator's cell, and its ratio.
 
-    ``environment`` is "" over all of them. ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
+    ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
     who is not in it, and why.
     """
 
@@ -149,7 +149,6 @@ class Acceleration:
     interval: Interval
     members: tuple[tuple[CellSummary, Interval], ...]
     excluded: tuple[str, ...]
-    environment: str = ""
 
     @property
     def gain(self) -> float:
@@ -179,15 +178,15 @@ class Acceleration:
         return sum(1 for _, gain in self.members if gain.low is not None and gain.low > 1)
 
 
-def accelerations(summaries: Sequence[CellSummary], by_environment: bool = False) -> list[Acceleration]:
-    """One entry per accelerator (and environment) that has at least one pair of measured cells; the CPU gives none."""
+def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
+    """One entry per accelerator that has at least one pair of measured cells; the CPU gives none."""
     by_cell = {summary.cell: summary for summary in summaries}
-    groups: dict[tuple[str, str], list[CellSummary]] = {}
+    groups: dict[str, list[CellSummary]] = {}
     for one in summaries:
         if one.cell.device != "cpu":
-            groups.setdefault((one.cell.device, one.cell.environment if by_environment else ""), []).append(one)
+            groups.setdefault(one.cell.device, []).append(one)
     found = []
-    for (device, environment), members in sorted(groups.items(), key=lambda pair: pair[0][0]):
+    for device, members in sorted(groups.items()):
         gains: list[tuple[CellSummary, Interval]] = []
         excluded: list[str] = []
         for one in members:
@@ -199,7 +198,7 @@ def accelerations(summaries: Sequence[CellSummary], by_environment: bool = False
                 excluded.append(f"{one.cell.label}: {_no_pair(one, twin)}")
         if gains:
             mean = mean_ratio([gain for _, gain in gains])
-            found.append(Acceleration(device, mean, tuple(gains), tuple(excluded), environment))
+            found.append(Acceleration(device, mean, tuple(gains), tuple(excluded)))
     return found
 
 
