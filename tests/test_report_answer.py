@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench import store
 from bench.report import pictures, ranking
 from bench.report.facts import accelerations
 from bench.report.headline import headline
 from bench.report.ink import PAPER
-from bench.summary import CellSummary
+from bench.summary import CellSummary, summarise
+from benchmarks.screenshots import SAMPLE
 from tests.report_fixtures import cell, measured
 
 #: Gain of an environment, times that of a cell: who is faster is so in every cell.
@@ -99,4 +101,33 @@ def test_the_sentence_holds_the_interval() -> None:
     assert told == (
         "On CUDA, jax runs at 10.0× (9.6–10.4×) and torch at 6.00× (5.75–6.26×) the speed of its own CPU side "
         "(geometric mean of 1 cell that all of these have)."
+    )
+
+
+def test_an_environment_is_not_level_with_itself() -> None:
+    """jax at fp16 is as fast as jax at fp32, and both are faster than torch: jax wins."""
+    jax = [
+        measured(cell(environment="jax", precision=precision), 200.0 + n)
+        for n, precision in enumerate(("fp32", "fp16"))
+    ]
+    torch = [measured(cell(precision=precision), 100.0) for precision in ("fp32", "fp16")]
+    level = [measured(one.cell.but(size="wide"), 100.0) for one in (*jax, *torch)]
+    assert headline([*jax, *torch], "") == (
+        "mlp:digits inference, batch 64: jax/cpu fp16 eager is fastest, 2.01× (1.93–2.10×) the speed of "
+        "torch/cpu fp32 eager."
+    )
+    told = headline([*jax, *torch, *level], "")
+    assert told.startswith("jax/cpu is fastest in 1 of 2 works; no clear winner in 1; the fastest reach ")
+    assert headline(level, "").endswith("no clear winner; the intervals of jax/cpu and torch/cpu overlap at the top.")
+    assert headline([*level, *(measured(one.cell.but(size="huge"), 100.0) for one in level)], "").startswith(
+        "No clear winner in 2 of 2 works: the intervals"
+    )
+
+
+def test_the_first_sentence_of_the_sample() -> None:
+    """The committed reference run: which environment wins, in how many works, and by how much, with intervals."""
+    summaries = summarise(store.read(SAMPLE, []))
+    assert headline(summaries, "") == (
+        "jax/cpu is fastest in 2 of 2 works; the fastest reach 2.0× (1.2–3.4×) to 5.1× (3.3–7.7×) the speed of "
+        "torch/cpu fp32 eager."
     )

@@ -68,6 +68,11 @@ def where(cell: Cell) -> str:
     return f"{cell.environment}/{cell.device} {cell.precision} {cell.mode}"
 
 
+def place(cell: Cell) -> str:
+    """``torch/cpu``: where it ran."""
+    return f"{cell.environment}/{cell.device}"
+
+
 def precision_order(precision: str) -> tuple[int, str]:
     """Sort key: the house's order, then unknown names by alphabet."""
     return (PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS), precision)
@@ -214,12 +219,15 @@ def _no_pair(summary: CellSummary, twin: CellSummary | None) -> str:
     return "no such cell on the CPU" if twin is None else f"{outcome_word(twin.outcome)} on the CPU"
 
 
-def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
+def leaders(members: Sequence[CellSummary], by_place: bool = False) -> tuple[list[CellSummary], bool]:
     """The fastest of cells with speed, and whether it is alone.
 
     Alone: its interval lies above all others. Otherwise everyone whose interval reaches the fastest's, fastest first.
     Fewer than two cells with an interval have no leader: there is nothing to win. Imported cells do not compete: their
     outputs were not verified.
+
+    ``by_place``: between environments and devices, of each its fastest that reaches that far: an environment is not
+    level with itself. Where there is one place only, its cells compete as above.
     """
     competing = [one for one in members if one.imported is None]
     rated = [(one, found) for one in competing if (found := speed(one)) is not None and found.low is not None]
@@ -229,6 +237,11 @@ def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
     floor = rated[0][1].low
     assert floor is not None
     near = [one for one, interval in rated if interval.high is not None and interval.high >= floor]
+    if by_place and len({place(one.cell) for one, _ in rated}) > 1:
+        firsts: dict[str, CellSummary] = {}
+        for one in near:
+            firsts.setdefault(place(one.cell), one)
+        near = list(firsts.values())
     return near, len(near) == 1
 
 

@@ -18,6 +18,7 @@ from bench.report.facts import (
     leaders,
     outcome_counts,
     outcome_word,
+    place,
     speed,
     where,
     work_label,
@@ -29,7 +30,7 @@ from bench.summary import CellSummary, Interval
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one work: the fastest (all that are level at the top), alone at the top or not, and its gain on the baseline.
+    """Of one work: the fastest (all places that are level at the top), alone or not, and its gain on the baseline.
 
     ``fastest`` and ``at_fp32`` are [] where fewer than two cells have an interval.
     """
@@ -68,8 +69,8 @@ def answers(summaries: Sequence[CellSummary], baseline: str) -> list[Answer]:
     baselines = find_baselines(summaries, baseline)
     found = []
     for work, members in by_work(summaries).items():
-        fastest, alone = leaders(members)
-        at_fp32, alone_at_fp32 = leaders([one for one in members if one.cell.precision == "fp32"])
+        fastest, alone = leaders(members, by_place=True)
+        at_fp32, alone_at_fp32 = leaders([one for one in members if one.cell.precision == "fp32"], by_place=True)
         base = baselines.get(work)
         gain = against(fastest[0], base) if fastest else None
         found.append(Answer(work_label(work), base, tuple(fastest), alone, gain, tuple(at_fp32), alone_at_fp32))
@@ -97,14 +98,27 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return "No winner can be named: no work has two cells with an interval (2 or more processes a cell)."
     if len(found) == 1:
         return _single(found[0])
-    winners = Counter(where(answer.fastest[0].cell) for answer in decided if answer.alone)
-    told = [f"{name} is fastest in {wins} of {len(found)} works" for name, wins in winners.most_common(3)]
-    rest = len(found) - sum(wins for _, wins in winners.most_common(3))
+    return _counted(found, decided, len({place(one.cell) for one in rated}) > 1) + _gains(decided) + "."
+
+
+def _counted(found: Sequence[Answer], decided: Sequence[Answer], by_place: bool) -> str:
+    """``jax/cpu is fastest in 1 of 6 works; no clear winner in 5``; cells where all of them ran in one place."""
+    name = place if by_place else where
+    winners = Counter(name(answer.fastest[0].cell) for answer in decided if answer.alone)
+    first = winners.most_common(3)
+    told = [f"{winner} is fastest in {wins} of {len(found)} works" for winner, wins in first]
+    others = sum(winners.values()) - sum(wins for _, wins in first)
+    level = len(decided) - sum(winners.values())
     if not told:
-        return f"No cell is clearly fastest in any of {len(found)} works: the intervals at the top overlap."
-    if rest:
-        told.append(f"{rest} {'has' if rest == 1 else 'have'} another or no clear winner")
-    return "; ".join(told) + _gains(decided) + "."
+        noun = "environment" if by_place else "cell"
+        told.append(f"no clear winner in {level} of {len(found)} works: the intervals of the top {noun}s overlap")
+    else:
+        told += [f"others in {others}"] if others else []
+        told += [f"no clear winner in {level}"] if level else []
+    if len(found) > len(decided):
+        told.append(f"nothing to compare in {len(found) - len(decided)}")
+    text = "; ".join(told)
+    return text if winners else text[0].upper() + text[1:]
 
 
 #: How devices are written where a sentence is about them.
@@ -185,7 +199,9 @@ def _names(fastest: Sequence[CellSummary], alone: bool) -> str:
 def _single(answer: Answer) -> str:
     base = "" if answer.baseline is None else f" {where(answer.baseline.cell)}"
     if not answer.alone:
-        return f"{answer.work}: no clear winner; the intervals of {len(answer.fastest)} cells overlap at the top."
+        names = " and ".join(dict.fromkeys(place(one.cell) for one in answer.fastest))
+        who = names if len({place(one.cell) for one in answer.fastest}) > 1 else f"{len(answer.fastest)} cells"
+        return f"{answer.work}: no clear winner; the intervals of {who} overlap at the top."
     if answer.gain is None:
         return f"{answer.work}: {answer.text} is fastest" + (", and is the baseline." if base else ".")
     return f"{answer.work}: {answer.text} is fastest, {ratio_text(answer.gain)} the speed of{base}."
