@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.cell import Cell
-from bench.labels import imported_from, plausible
+from bench.labels import imported_from, plausible, state_of
 from bench.record import (
     DeviceMemory,
     EffectivePrecision,
@@ -124,6 +124,8 @@ class CellSummary:
     effective: EffectivePrecision | None = None
     gemm_rates_flops_per_s: Mapping[str, float] = field(default_factory=dict)
     latency_samples: int = 0
+    #: Processes by how quiet the machine was: the words of ``labels.state_of``.
+    states: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def imported(self) -> str | None:
@@ -235,6 +237,7 @@ class _Gathered:
         self.latency_ns = array("d")
         self.stages_s: dict[str, list[float]] = {}
         self.labels: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
         self.implausible: Counter[str] = Counter()
         #: outcome -> the largest error seen, with its limit; an error that is no number is the largest.
         self.worst: dict[str, tuple[float | None, float | None]] = {}
@@ -263,6 +266,7 @@ class _Gathered:
         if sample.log_tail:
             self.log_tails[key] = sample.log_tail
         self.labels.update(sample.labels)
+        self.states[state_of(sample.outcome, sample.labels)] += 1
         for stage, seconds in sample.stages_s.items():
             self.stages_s.setdefault(stage, []).append(seconds)
         self.layout = self.layout or record.layout
@@ -365,6 +369,7 @@ class _Gathered:
             effective=self.effective,
             gemm_rates_flops_per_s=self.gemm_rates,
             latency_samples=len(self.latency_ns) if measured else 0,
+            states=dict(self.states),
         )
 
 

@@ -172,7 +172,8 @@ class Stroke:
     gid: str
 
 
-#: What a process's colour on the time-line says, and the series that it has; hatched: nothing was measured.
+#: What a process's colour on the time-line says (the words of ``labels.state_of``), and the series that it has;
+#: hatched: nothing was measured.
 STATES = {"quiet": 5, "noisy": 4, "contended": 3, "drift or throttled": 1, "not measured": -1}
 
 

@@ -2,7 +2,7 @@
 
 NumPy and SciPy on whole arrays, and none of the arithmetic of ``summary``, ``stats`` or ``facts``. Taken over from
 elsewhere are only choices: which lines of the store are records, how the reason of a failure reads, which labels make a
-timing implausible, and which bursts the clock sentinel discards.
+timing implausible or tell of noise, and which bursts the clock sentinel discards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench import environments
 from bench.cell import Cell
 from bench.index import Glance
-from bench.labels import imported_from, plausible
+from bench.labels import disturbed, imported_from, plausible
 from bench.record import Failed, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
 from bench.report.raw_duets import ratio_of
 from bench.sentinel import kept
@@ -253,7 +253,7 @@ def index(records: Iterable[Glance]) -> Figures:
     processes = noisy = 0
     for one in records:
         processes += 1
-        noisy += bool(set(one.labels) - {"stable"})
+        noisy += isinstance(one.outcome, Measured) and disturbed("measured", one.labels)
         by_cell.setdefault(one.cell, []).append(one)
     counts = Counter(map(_ended, by_cell.values()))
     return {**{f"cells_{word}": number for word, number in counts.items()}, "processes": processes, "noisy": noisy}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cell import Cell
-from bench.labels import IMPORTED, NOT_VERIFIED, STABLE
+from bench.labels import EMULATED, IMPORTED, NOT_VERIFIED, STABLE
 from bench.report import numbers
 from bench.report.facts import (
     DEFAULT_BASELINE,
@@ -204,8 +204,11 @@ def tint(gain: Interval | None) -> str:
 
 
 def noise_text(one: CellSummary) -> str:
-    """``1 of 5 noisy``: processes by label other than ``stable``; "" on a quiet machine."""
-    told = (STABLE, NOT_VERIFIED, f"{IMPORTED}{one.imported}")
+    """``1 of 5 noisy``: processes by label of noise; "" on a quiet machine.
+
+    ``emulated`` is about the precision, not about noise: it stands with the precisions.
+    """
+    told = (STABLE, EMULATED, NOT_VERIFIED, f"{IMPORTED}{one.imported}")
     unquiet = [(label, number) for label, number in sorted(one.labels.items()) if label not in told]
     origin = [f"imported from {one.imported}, not verified"] if one.imported else []
     return ", ".join([*origin, *(f"{number} of {one.attempted} {label}" for label, number in unquiet)])
