@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.verdict import Comparison
 
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
-MAX_WORKS, MAX_LINES, MAX_GAINS = 6, 40, 14
+MAX_WORKS, MAX_LINES, MAX_GAINS, MAX_ROOFS = 6, 40, 14, 8
 #: Characters that fit left of a figure.
 MAX_LABEL = 34
 #: Above rows whose means are over other cells than those of the ranking.
