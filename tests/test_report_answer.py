@@ -55,10 +55,10 @@ def test_a_lost_slow_cell_moves_nobody_up() -> None:
         means = [row.mean.estimate for row in each.ranked]
         assert [mean / means[0] for mean in means] == pytest.approx([1.0, 0.8, 0.6])
     assert [each.shared for each in found] == [3, 2]
-    for each in (whole, lost):
-        names = [word for word in texts(each) if word.endswith("/cuda")]
+    for summaries in (whole, lost):
+        names = [word for word in texts(summaries) if word.endswith("/cuda")]
         assert names == ["jax/cuda", "tensorflow/cuda", "torch/cuda"]
-        told = headline(each, "")
+        told = headline(summaries, "")
         assert told.index("jax runs at") < told.index("tensorflow at") < told.index("torch at")
 
 

@@ -20,7 +20,7 @@ from tests.samples import measurement, record
 from tests.stored_runs import write
 
 #: Labels of a process, and what they say together.
-PROCESSES = (
+PROCESSES: tuple[tuple[list[str], str], ...] = (
     (["stable"], "quiet"),
     (["stable", "emulated"], "quiet"),
     ([], "quiet"),
