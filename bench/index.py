@@ -21,13 +21,13 @@ from msgspec import Struct
 from bench import environments, store
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.labels import STABLE, plausible
+from bench.labels import STABLE, disturbed, plausible
 from bench.record import SCHEMA_VERSION, Fingerprint, Measured, Outcome
 from bench.summary import TAGS, reason_of
 
 MEMORY = ".index.jsonl"
-#: Entries of another version are made anew. 1  2026-11  first version.
-VERSION = 1
+#: Entries of another version are made anew. 1  2026-11  first version. 2  2026-11  ``noisy`` by ``labels.state_of``.
+VERSION = 2
 #: Packages that every environment has; what is compared is the framework.
 COMMON = frozenset({"python", "numpy", "twinbench"})
 
@@ -36,8 +36,8 @@ class Entry(Struct, frozen=True):
     """One run. Times are ISO 8601 text as recorded; ``cells`` counts cells by outcome, as the report does.
 
     ``works`` are ``workload:size``, ``places`` ``environment/device``; ``versions`` holds those of the frameworks.
-    ``noisy`` counts processes that carry a label other than ``stable``, ``skipped`` lines that could not be read;
-    ``problem`` says what is wrong with the folder itself ("" for nothing).
+    ``noisy`` counts measured processes around which the machine was not quiet, ``skipped`` lines that could not be
+    read; ``problem`` says what is wrong with the folder itself ("" for nothing).
     """
 
     name: str
@@ -203,9 +203,9 @@ class _Seen:
         self.records += 1
         self.first = min(self.first or record.started_at, record.started_at)
         self.last = max(self.last or record.started_at, record.started_at)
-        self.noisy += record.labels not in ([STABLE], []) and any(label != STABLE for label in record.labels)
         ways = self.cells.setdefault(record.cell, _Ways())
         outcome = TAGS[type(record.outcome)]
+        self.noisy += record.labels not in ([STABLE], []) and disturbed(outcome, record.labels)
         ways.wrong |= outcome == "wrong"
         if isinstance(record.outcome, Measured):
             ways.measured = True

@@ -105,6 +105,27 @@ def imported_from(labels: Iterable[str]) -> str | None:
     return next((label.removeprefix(IMPORTED) for label in labels if label.startswith(IMPORTED)), None)
 
 
+def state_of(outcome: str, labels: Iterable[str]) -> str:
+    """The worst that is known of how quiet the machine was around a process, in a word.
+
+    ``quiet``, ``noisy``, ``contended``, ``drift or throttled``; ``not measured`` where the outcome's tag is not
+    ``measured``, or another tool measured it: of that nobody here knows. ``stable`` is no such word: it is about the
+    calibration kernel alone, and may stand beside the others. Labels that are not about noise (``emulated``, a fence,
+    ``never-steady``) change nothing.
+    """
+    known = set(labels)
+    if outcome != "measured" or imported_from(known):
+        return "not measured"
+    if known & {THROTTLED, CLOCK_DRIFT}:
+        return "drift or throttled"
+    return next((word for word in (CONTENDED, NOISY) if word in known), "quiet")
+
+
+def disturbed(outcome: str, labels: Iterable[str]) -> bool:
+    """Whether the process was measured, and the machine was not quiet."""
+    return state_of(outcome, labels) not in ("quiet", "not measured")
+
+
 def stability_of(before_ns: list[int], after_ns: list[int], contended: bool = False) -> str | None:
     """``throttled`` when the kernel is clearly slower after than before, ``noisy`` when it varies, else ``stable``.
 

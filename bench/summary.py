@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.cell import Cell
-from bench.labels import imported_from, plausible
+from bench.labels import imported_from, plausible, state_of
 from bench.record import (
     DeviceMemory,
     EffectivePrecision,
@@ -26,6 +27,11 @@ from bench.record import (
 from bench.sentinel import kept
 from bench.stats import Interval as Interval
 from bench.stats import interval, percentiles
+
+#: A percentile, and the fewest samples from which it is told: one of them is expected to lie beyond it.
+LEAST_SAMPLES = {50: 1, 90: 10, 99: 100}
+#: p50, p90 and p99 in seconds; None where there were fewer samples than ``LEAST_SAMPLES`` asks for.
+Latency = tuple[float, float | None, float | None]
 
 #: Tags of the outcomes, as in the records.
 TAGS = {Measured: "measured", Unsupported: "unsupported", Wrong: "wrong", Failed: "failed", TimedOut: "timed_out"}
@@ -63,7 +69,6 @@ class ProcessSample:
     plausible: bool
     rate: float | None
     cpu_rate: float | None
-    latency_s: tuple[float, float, float] | None
     error: float | None
     limit: float | None
     producer: str | None
@@ -79,7 +84,8 @@ class CellSummary:
 
     ``outcome``: ``wrong`` if any process was wrong (then no speed at all), else ``measured`` if any was measured
     plausibly, else ``implausible`` if any was measured, else the commonest failure. ``processes`` counts the samples in
-    the estimate, ``attempted`` all records. ``latency_s`` is (p50, p90, p99), each the median over processes.
+    the estimate, ``attempted`` all records. ``latency_s`` is (p50, p90, p99) of the samples of these
+    processes together, ``latency_samples`` how many they are.
     ``stages_s`` is the median by stage of start-up. ``labels`` counts records by label. ``parts`` are the stages of an
     iteration, fenced apart (their sum is more than an iteration takes where stages overlap), ``items`` every unit and
     its count per iteration, the headline first; ``peak_rss_bytes`` the median over processes.
@@ -94,7 +100,7 @@ class CellSummary:
     processes: int
     attempted: int
     throughput: Interval | None
-    latency_s: tuple[float, float, float] | None
+    latency_s: Latency | None
     error: float | None
     limit: float | None
     producer: str | None
@@ -117,6 +123,9 @@ class CellSummary:
     not_measured: Mapping[str, str] = field(default_factory=dict)
     effective: EffectivePrecision | None = None
     gemm_rates_flops_per_s: Mapping[str, float] = field(default_factory=dict)
+    latency_samples: int = 0
+    #: Processes by how quiet the machine was: the words of ``labels.state_of``.
+    states: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def imported(self) -> str | None:
@@ -139,7 +148,6 @@ def process_sample(record: Record) -> ProcessSample:
         plausible=plausible(record.labels),
         rate=_rate(measurement, measurement.bursts.wall_ns) if measurement else None,
         cpu_rate=_rate(measurement, measurement.bursts.cpu_ns) if measurement else None,
-        latency_s=_latency(measurement.latency_ns) if measurement else None,
         error=error,
         limit=limit,
         producer=record.verification.producer if record.verification else None,
@@ -188,12 +196,16 @@ def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:
     return rate if 0 < rate < math.inf else None
 
 
-def _latency(latency_ns: Sequence[int]) -> tuple[float, float, float] | None:
-    """(p50, p90, p99) in seconds; None without samples or with one that has no time."""
-    if not latency_ns or min(latency_ns) <= 0:
+def _latency(latency_ns: Sequence[float]) -> Latency | None:
+    """(p50, p90, p99) of a cell's samples, as far as they are enough; None without any."""
+    if not latency_ns:
         return None
-    p50, p90, p99 = percentiles(latency_ns)
-    return p50 / 1e9, p90 / 1e9, p99 / 1e9
+    p50, *tail = percentiles(latency_ns, tuple(LEAST_SAMPLES))
+    p90, p99 = (
+        value / 1e9 if len(latency_ns) >= LEAST_SAMPLES[percent] else None
+        for percent, value in zip((90, 99), tail, strict=True)
+    )
+    return p50 / 1e9, p90, p99
 
 
 def parts_of(stages_ns: Mapping[str, Sequence[int]]) -> dict[str, Part]:
@@ -212,11 +224,6 @@ def _error_and_limit(record: Record) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _medians(latencies_s: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    p50, p90, p99 = (statistics.median(column) for column in zip(*latencies_s, strict=True))
-    return p50, p90, p99
-
-
 class _Gathered:
     """What is kept of one cell while records stream by: a few numbers a record."""
 
@@ -226,9 +233,11 @@ class _Gathered:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.log_tails: dict[tuple[str, str], str] = {}
         self.rates: list[float] = []
-        self.latencies_s: list[tuple[float, float, float]] = []
+        #: Of all processes: 8 bytes each.
+        self.latency_ns = array("d")
         self.stages_s: dict[str, list[float]] = {}
         self.labels: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
         self.implausible: Counter[str] = Counter()
         #: outcome -> the largest error seen, with its limit; an error that is no number is the largest.
         self.worst: dict[str, tuple[float | None, float | None]] = {}
@@ -257,6 +266,7 @@ class _Gathered:
         if sample.log_tail:
             self.log_tails[key] = sample.log_tail
         self.labels.update(sample.labels)
+        self.states[state_of(sample.outcome, sample.labels)] += 1
         for stage, seconds in sample.stages_s.items():
             self.stages_s.setdefault(stage, []).append(seconds)
         self.layout = self.layout or record.layout
@@ -297,8 +307,9 @@ class _Gathered:
             self.implausible.update(label for label in sample.labels if not plausible([label]))
         elif sample.rate is not None:
             self.rates.append(sample.rate)
-            if sample.latency_s is not None:
-                self.latencies_s.append(sample.latency_s)
+            # A sample without a time makes all of its process doubtful.
+            if measurement is not None and measurement.latency_ns and min(measurement.latency_ns) > 0:
+                self.latency_ns.extend(measurement.latency_ns)
 
     def _add_passes(self, measurement: Measurement) -> None:
         """What the separate passes found, or why not."""
@@ -336,7 +347,7 @@ class _Gathered:
             processes=len(rates),
             attempted=self.attempted,
             throughput=interval(rates) if rates else None,
-            latency_s=_medians(self.latencies_s) if measured and self.latencies_s else None,
+            latency_s=_latency(self.latency_ns) if measured else None,
             error=error,
             limit=limit,
             producer=self.producer,
@@ -357,6 +368,8 @@ class _Gathered:
             not_measured=self.not_measured,
             effective=self.effective,
             gemm_rates_flops_per_s=self.gemm_rates,
+            latency_samples=len(self.latency_ns) if measured else 0,
+            states=dict(self.states),
         )
 
 

@@ -86,6 +86,8 @@ def measured(one: Cell, rate: float, width: float = 0.03, processes: int = 5) ->
         effective_precision=one.precision,
         stages_s=stages,
         labels={"stable": processes - 1, "noisy": 1} if processes > 1 else {"stable": 1},
+        latency_samples=60 * processes,
+        states={"quiet": processes - 1, "noisy": 1} if processes > 1 else {"quiet": 1},
         rates=tuple(rate * (1 + width * (i - 2) / 4) for i in range(processes)),
         fingerprint=fingerprint(one),
     )
@@ -94,7 +96,7 @@ def measured(one: Cell, rate: float, width: float = 0.03, processes: int = 5) ->
 def without_speed(one: Cell, outcome: str, reason: str, log_tail: str = "") -> CellSummary:
     """A cell with any outcome but ``measured``."""
     return replace(
-        measured(one, 1.0),
+        measured(one, 1.0), latency_samples=0, states={"not measured": 5},
         outcome=outcome, reason=reason, log_tail=log_tail, processes=0, throughput=None, latency_s=None, error=None,
         limit=None, producer=None, tolerance_reason="", effective_precision=None, stages_s={}, labels={}, rates=(),
     )  # fmt: skip

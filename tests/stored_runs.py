@@ -26,7 +26,7 @@ def process(random: np.random.RandomState, cell: Cell, number: int, iteration_ns
     wall = (10 * iteration_ns * np.exp(random.normal(0, 0.001, 8))).astype(int).tolist()
     found = measurement(
         bursts=bursts(wall, [int(0.9 * ns) for ns in wall]),
-        latency_ns=(iteration_ns * np.exp(random.normal(0.1, 0.1, 13))).astype(int).tolist(),
+        latency_ns=(iteration_ns * np.exp(random.normal(0.1, 0.1, 40))).astype(int).tolist(),
         items={"sample": 64.0, "tokens": 640.0},
         stages_ns={"encode": [3 * MS] * 3, "next": (iteration_ns * random.rand(9)).astype(int).tolist()},
         peak_rss_bytes=400_000_001 + 7 * number,

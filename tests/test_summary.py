@@ -18,7 +18,6 @@ def test_process_sample_is_the_median_burst_in_items_per_second() -> None:
     sample = process_sample(record(measured=measurement(bursts=bursts([50 * MS, 40 * MS, 900 * MS], [25 * MS] * 3))))
     assert sample.rate == pytest.approx(64 / 0.005)
     assert sample.cpu_rate == pytest.approx(64 / 0.0025)
-    assert sample.latency_s == pytest.approx((0.006, 0.0068, 0.00698))
     assert sample.stages_s == {"open": 2.0, "load": 0.01}
     assert (sample.error, sample.limit, sample.producer) == (1e-6, 2e-5, "numpy-fp64")
 
@@ -26,8 +25,22 @@ def test_process_sample_is_the_median_burst_in_items_per_second() -> None:
 def test_without_time_there_is_no_rate() -> None:
     sample = process_sample(record(measured=measurement(bursts=bursts([50 * MS], [0]), latency_ns=[0])))
     assert sample.rate is not None
-    assert (sample.cpu_rate, sample.latency_s) == (None, None)
+    assert sample.cpu_rate is None
+    (row,) = summarise([record(measured=measurement(latency_ns=[0]))])
+    assert (row.latency_s, row.latency_samples) == (None, 0)
     assert process_sample(record(measured=measurement(bursts=bursts([])))).rate is None
+
+
+@pytest.mark.parametrize(("processes", "each", "told"), [(1, 1, 1), (9, 1, 1), (10, 1, 2), (3, 33, 2), (4, 25, 3)])
+def test_a_percentile_needs_the_samples_to_reach_it(processes: int, each: int, told: int) -> None:
+    """p90 from 10 samples of the cell on, p99 from 100; of all processes together."""
+    taken = [[(1 + number * each + i) * MS for i in range(each)] for number in range(processes)]
+    (row,) = summarise(record(process=i, measured=measurement(latency_ns=ns)) for i, ns in enumerate(taken))
+    n = processes * each
+    assert row.latency_samples == n
+    places = (0.001 * (1 + share * (n - 1)) for share in (0.5, 0.9, 0.99))
+    wanted = [place if number < told else None for number, place in enumerate(places)]
+    assert row.latency_s == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

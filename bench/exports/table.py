@@ -12,7 +12,7 @@ from bench.summary import CellSummary, summarise
 if TYPE_CHECKING:
     import pandas
 
-WHOLE = {"batch", "processes", "attempted", "peak_rss_bytes", "device_memory_bytes"}
+WHOLE = {"batch", "latency_samples", "processes", "attempted", "peak_rss_bytes", "device_memory_bytes"}
 FRACTIONS = {"items_per_s", "items_per_s_low", "items_per_s_high", "error", "limit", "joules_per_item"}
 
 
@@ -45,6 +45,7 @@ def _row(summary: CellSummary) -> dict[str, Any]:
         "latency_p50_s": latency[0],
         "latency_p90_s": latency[1],
         "latency_p99_s": latency[2],
+        "latency_samples": summary.latency_samples if latency[0] is not None else None,
         "processes": summary.processes,
         "attempted": summary.attempted,
         "error": summary.error,

@@ -9,7 +9,7 @@ from bench.audits import Coverage
 from bench.cell import Cell
 from bench.labels import emulated
 from bench.report import numbers
-from bench.report.facts import count, precision_order, ratio, speed, where, work_label
+from bench.report.facts import count, place, precision_order, ratio, speed, where, work_label
 from bench.report.sections import ratio_text
 from bench.summary import CellSummary
 
@@ -20,7 +20,10 @@ WAYS = ("native", "round-trip", "composed", "kernel")
 
 @dataclass(frozen=True)
 class PrecisionRow:
-    """One precision of an environment on a device. ``rate`` is of a matrix product, with its ratio to fp32's."""
+    """One precision of an environment on a device.
+
+    ``rate`` is of a matrix product, the best of all processes there, with its ratio to the one that fp32's row shows.
+    """
 
     where: str
     asked: str
@@ -34,26 +37,26 @@ class PrecisionRow:
 
 def precision_rows(summaries: Sequence[CellSummary]) -> list[PrecisionRow]:
     """One row for each (environment, device, precision) and what it was measured to be; wrong cells speak, too."""
-    found: dict[tuple[str, str, tuple[int, str], str], list[CellSummary]] = {}
+    found: dict[tuple[str, str, tuple[int, str], str], CellSummary] = {}
+    # The processes of an fp16 cell measure fp32, too: of each precision there is one rate for all rows of a place.
+    pools: dict[str, dict[str, float]] = {}
     for one in summaries:
+        cell = one.cell
+        pool = pools.setdefault(place(cell), {})
+        for word, rate in one.gemm_rates_flops_per_s.items():
+            pool[word] = max(rate, pool.get(word, 0.0))
         if one.effective is not None:
-            cell = one.cell
             key = (cell.environment, cell.device, precision_order(cell.precision), one.effective.label)
-            found.setdefault(key, []).append(one)
-    return [_precision_row(members) for _, members in sorted(found.items())]
+            found.setdefault(key, one)
+    return [_precision_row(first, pools[place(first.cell)]) for _, first in sorted(found.items(), key=lambda p: p[0])]
 
 
-def _precision_row(members: Sequence[CellSummary]) -> PrecisionRow:
-    first = members[0]
+def _precision_row(first: CellSummary, rates: Mapping[str, float]) -> PrecisionRow:
     assert first.effective is not None
     large = first.effective.large_gemm_error
-    rates: dict[str, float] = {}
-    for one in members:
-        for word, rate in one.gemm_rates_flops_per_s.items():
-            rates[word] = max(rate, rates.get(word, 0.0))
     word = first.cell.precision
     return PrecisionRow(
-        where=f"{first.cell.environment}/{first.cell.device}",
+        where=place(first.cell),
         asked=word,
         measured=first.effective.label,
         small_error=numbers.error(first.effective.gemm_error),
@@ -158,12 +161,12 @@ def _ways_rows(members: Sequence[CellSummary], names: Sequence[str]) -> tuple[Wa
     for one in members:
         cells.setdefault(where(one.cell), {})[one.cell.variant] = one
     rows = []
-    for place, ways in cells.items():
+    for row, ways in cells.items():
         base = ways.get(WAYS[0])
         kernel = ways.get("kernel")
         built_s = None if kernel is None else kernel.stages_s.get("kernel_build")
         build = "–" if built_s is None else numbers.duration(built_s)
-        rows.append(WaysRow(place, tuple(_way(ways.get(name), base) for name in names), build))
+        rows.append(WaysRow(row, tuple(_way(ways.get(name), base) for name in names), build))
     return tuple(rows)
 
 

@@ -103,9 +103,7 @@ def _entry(one: CellSummary) -> CellEntry:
     told = "" if rate is None else f"{numbers.rate(rate)} {one.item}/s {numbers.spread(rate)}"
     facts = [("also", rates_text(one))]
     if times is not None:
-        scale = numbers.time_scale(times)
-        each = " / ".join(numbers.significant(value / scale.size, 3) for value in times)
-        facts.append(("latency p50 / p90 / p99", f"{each} {scale.prefix}"))
+        facts.append(("latency p50 / p90 / p99", numbers.latencies(times, one.latency_samples)))
     if rate is not None and rate.low is not None and rate.high is not None:
         facts.append(("95 % interval", f"{numbers.significant(rate.low, 4)} to {numbers.significant(rate.high, 4)}"))
     if one.limit is not None:

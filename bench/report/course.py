@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from bench.labels import imported_from
+from bench.labels import state_of
 from bench.report import figures, numbers
 from bench.report.evidence import Process
 from bench.report.facts import outcome_word
@@ -37,16 +37,6 @@ class CourseRow:
     power: str
 
 
-def state_of(one: Process) -> str:
-    """The worst that is known of a process, in a word of ``figures.STATES``."""
-    labels = set(one.labels)
-    if one.outcome != "measured" or imported_from(labels):  # of what another tool measured nobody knows
-        return "not measured"
-    if labels & {"throttled", "clock-drift"}:
-        return "drift or throttled"
-    return next((word for word in ("contended", "noisy") if word in labels), "quiet")
-
-
 def _minutes(processes: Sequence[Process]) -> list[float | None]:
     """When each started, in minutes since the first; None where its time cannot be read."""
     starts: list[float | None] = []
@@ -71,7 +61,7 @@ def timeline(processes: Sequence[Process]) -> Picture | None:
     for number, (one, start) in enumerate(kept):
         gid = f"process-{number}"
         lane = lanes.index(f"{one.cell.environment}/{one.cell.device}")
-        strokes.append(Stroke(lane, start, max(one.wall_s / 60, 1e-6), state_of(one), gid))
+        strokes.append(Stroke(lane, start, max(one.wall_s / 60, 1e-6), state_of(one.outcome, one.labels), gid))
         told = ", ".join(one.labels) or outcome_word(one.outcome)
         hover.append((gid, f"{one.cell.label}, process {one.number}: {told}, {numbers.duration(one.wall_s)}"))
     cut = "" if len(kept) == len(processes) else f"The figure shows {len(kept)} of {len(processes)} processes."

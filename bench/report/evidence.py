@@ -25,15 +25,25 @@ from bench.summary import process_sample
 MAX_PROCESSES = 1_500
 #: Raw records in a page, compressed, before base64 makes four bytes of three: the page must stay below 3 MB.
 MAX_RAW_BYTES = 600_000
+#: A process's stroke: from so many samples on; the last only from a hundred, where one is expected beyond it.
 QUANTILES = (5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
+LEAST_STROKE, LEAST_P99 = 20, 100
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Of one process, in s: the quantiles p5, p25, p50, p75, p95 (and p99), or ``samples`` where they are few."""
+
+    quantiles: tuple[float, ...] = ()
+    samples: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Process:
     """One record reduced to what the time-line, the latency figure and the roofline need.
 
-    ``wall_s`` is the sum of its stages, ``latency_s`` the quantiles p5, p25, p50, p75, p95, p99; ``power`` what the
-    fingerprint says of it. ``intensity`` is FLOP per byte, ``flops_per_s`` what was achieved; both None where the
+    ``wall_s`` is the sum of its stages, ``latency`` is None where it was not timed; ``power`` what the fingerprint
+    says of it. ``intensity`` is FLOP per byte, ``flops_per_s`` what was achieved; both None where the
     workload does not count. ``ceilings`` are matrix products by precision in FLOP/s, ``copy_bytes_per_s`` a copy.
     """
 
@@ -46,7 +56,7 @@ class Process:
     outcome: str
     labels: tuple[str, ...]
     power: Mapping[str, Any]
-    latency_s: tuple[float, ...] = ()
+    latency: Latencies | None = None
     foreign_share: float | None = None
     calibration_change: float | None = None
     intensity: float | None = None
@@ -143,7 +153,7 @@ def _measured(one: Measurement, rate: float | None) -> dict[str, Any]:
     if rate is None:
         return known
     if one.latency_ns and min(one.latency_ns) > 0:
-        known["latency_s"] = tuple(value / 1e9 for value in percentiles(one.latency_ns, QUANTILES))
+        known["latency"] = _latencies([ns / 1e9 for ns in one.latency_ns])
     if one.flops_per_iteration is not None and one.flops_per_iteration > 0 and one.items_per_iteration > 0:
         achieved = one.flops_per_iteration * rate / one.items_per_iteration
         # A record that somebody edited may claim more than a float holds: that is no figure.
@@ -151,6 +161,13 @@ def _measured(one: Measurement, rate: float | None) -> dict[str, Any]:
         if one.bytes_per_iteration is not None and one.bytes_per_iteration > 0:
             known["intensity"] = one.flops_per_iteration / one.bytes_per_iteration
     return known
+
+
+def _latencies(samples_s: Sequence[float]) -> Latencies:
+    if len(samples_s) < LEAST_STROKE:
+        return Latencies(samples=tuple(samples_s))
+    told = QUANTILES if len(samples_s) >= LEAST_P99 else QUANTILES[:-1]
+    return Latencies(quantiles=percentiles(samples_s, told))
 
 
 def _foreign_share(one: Measurement) -> float | None:

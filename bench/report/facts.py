@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench import environments
 from bench.cell import PRECISIONS, Cell
-from bench.summary import CellSummary, Interval
+from bench.summary import CellSummary, Interval, Latency
 
 if TYPE_CHECKING:
     from bench.verdict import Comparison
@@ -38,8 +38,8 @@ def speed(summary: CellSummary) -> Interval | None:
     return summary.throughput if summary.outcome == "measured" else None
 
 
-def latency(summary: CellSummary) -> tuple[float, float, float] | None:
-    """(p50, p90, p99) in seconds, under the same condition as ``speed``."""
+def latency(summary: CellSummary) -> Latency | None:
+    """(p50, p90, p99) in seconds, under the same condition as ``speed``; None in it where samples were too few."""
     return summary.latency_s if summary.outcome == "measured" else None
 
 
@@ -66,6 +66,11 @@ def work_label(work: Work) -> str:
 def where(cell: Cell) -> str:
     """``torch/cpu fp32 eager``: a cell within its work."""
     return f"{cell.environment}/{cell.device} {cell.precision} {cell.mode}"
+
+
+def place(cell: Cell) -> str:
+    """``torch/cpu``: where it ran."""
+    return f"{cell.environment}/{cell.device}"
 
 
 def precision_order(precision: str) -> tuple[int, str]:
@@ -141,7 +146,7 @@ def mean_ratio(ratios: Sequence[Interval]) -> Interval:
 class Acceleration:
     """Accelerators over CPUs. ``interval`` is the geometric mean of ``members``: an accelerator's cell, and its ratio.
 
-    ``environment`` is "" over all of them. ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
+    ``low`` and ``high`` are the smallest and largest ratio; ``excluded`` says
     who is not in it, and why.
     """
 
@@ -149,7 +154,6 @@ class Acceleration:
     interval: Interval
     members: tuple[tuple[CellSummary, Interval], ...]
     excluded: tuple[str, ...]
-    environment: str = ""
 
     @property
     def gain(self) -> float:
@@ -179,15 +183,15 @@ class Acceleration:
         return sum(1 for _, gain in self.members if gain.low is not None and gain.low > 1)
 
 
-def accelerations(summaries: Sequence[CellSummary], by_environment: bool = False) -> list[Acceleration]:
-    """One entry per accelerator (and environment) that has at least one pair of measured cells; the CPU gives none."""
+def accelerations(summaries: Sequence[CellSummary]) -> list[Acceleration]:
+    """One entry per accelerator that has at least one pair of measured cells; the CPU gives none."""
     by_cell = {summary.cell: summary for summary in summaries}
-    groups: dict[tuple[str, str], list[CellSummary]] = {}
+    groups: dict[str, list[CellSummary]] = {}
     for one in summaries:
         if one.cell.device != "cpu":
-            groups.setdefault((one.cell.device, one.cell.environment if by_environment else ""), []).append(one)
+            groups.setdefault(one.cell.device, []).append(one)
     found = []
-    for (device, environment), members in sorted(groups.items(), key=lambda pair: pair[0][0]):
+    for device, members in sorted(groups.items()):
         gains: list[tuple[CellSummary, Interval]] = []
         excluded: list[str] = []
         for one in members:
@@ -199,7 +203,7 @@ def accelerations(summaries: Sequence[CellSummary], by_environment: bool = False
                 excluded.append(f"{one.cell.label}: {_no_pair(one, twin)}")
         if gains:
             mean = mean_ratio([gain for _, gain in gains])
-            found.append(Acceleration(device, mean, tuple(gains), tuple(excluded), environment))
+            found.append(Acceleration(device, mean, tuple(gains), tuple(excluded)))
     return found
 
 
@@ -215,12 +219,15 @@ def _no_pair(summary: CellSummary, twin: CellSummary | None) -> str:
     return "no such cell on the CPU" if twin is None else f"{outcome_word(twin.outcome)} on the CPU"
 
 
-def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
+def leaders(members: Sequence[CellSummary], by_place: bool = False) -> tuple[list[CellSummary], bool]:
     """The fastest of cells with speed, and whether it is alone.
 
     Alone: its interval lies above all others. Otherwise everyone whose interval reaches the fastest's, fastest first.
     Fewer than two cells with an interval have no leader: there is nothing to win. Imported cells do not compete: their
     outputs were not verified.
+
+    ``by_place``: between environments and devices, of each its fastest that reaches that far: an environment is not
+    level with itself. Where there is one place only, its cells compete as above.
     """
     competing = [one for one in members if one.imported is None]
     rated = [(one, found) for one in competing if (found := speed(one)) is not None and found.low is not None]
@@ -230,6 +237,11 @@ def leaders(members: Sequence[CellSummary]) -> tuple[list[CellSummary], bool]:
     floor = rated[0][1].low
     assert floor is not None
     near = [one for one, interval in rated if interval.high is not None and interval.high >= floor]
+    if by_place and len({place(one.cell) for one, _ in rated}) > 1:
+        firsts: dict[str, CellSummary] = {}
+        for one in near:
+            firsts.setdefault(place(one.cell), one)
+        near = list(firsts.values())
     return near, len(near) == 1
 
 

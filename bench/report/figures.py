@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report import numbers
+from bench.report.evidence import Latencies
 from bench.report.ink import Palette, plain
 from bench.summary import Interval
 
@@ -32,8 +33,8 @@ class Line:
     series: int = 0
     #: Single ratios beside the mean.
     dots: tuple[float, ...] = ()
-    #: One tuple of quantiles for each process: p5, p25, p50, p75, p95, p99, in seconds.
-    boxes: tuple[tuple[float, ...], ...] = ()
+    #: Latency of each process.
+    boxes: tuple[Latencies, ...] = ()
     #: (colour number, value) of each piece of a stacked bar.
     pieces: tuple[tuple[int, float], ...] = ()
 
@@ -75,12 +76,17 @@ def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
 
 
 def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
-    """One stroke per process: thin from p5 to p95, thick from p25 to p75, a dot at p50, a ring at p99; log axis."""
+    """One stroke per process: thin from p5 to p95, thick from p25 to p75, a dot at p50, a ring at p99; log axis.
+
+    A process with few samples has a dot for each of them and no stroke, one with less than many no ring.
+    """
     figure, axes = canvas(len(lines), palette)
     strokes: list[tuple[float, float, float, str, float]] = []
     middles: list[tuple[float, float]] = []
     tails: list[tuple[float, float]] = []
     rings: list[str] = []
+    singles: list[tuple[float, float]] = []
+    colours: list[str] = []
     times: list[float] = []
     for y, line in enumerate(lines):
         if not line.boxes:
@@ -89,14 +95,20 @@ def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
         words(axes, y, line)
         colour = palette.of(line.series)
         step = 0.72 / len(line.boxes)
-        for number, (p5, p25, p50, p75, p95, p99) in enumerate(line.boxes):
+        for number, process in enumerate(line.boxes):
             place = y - 0.36 + step * (number + 0.5)
+            times += [*process.quantiles, *process.samples]
+            singles += [(value, place) for value in process.samples]
+            colours += [colour] * len(process.samples)
+            if not process.quantiles:
+                continue
+            p5, p25, p50, p75, p95, *tail = process.quantiles
             strokes += [(place, p5, p95, colour, 0.9), (place, p25, p75, colour, max(1.6, min(4.0, 9 * step)))]
             middles.append((p50, place))
-            tails.append((p99, place))
-            rings.append(colour)
-            times += [p5, p99]
+            tails += [(p99, place) for p99 in tail]
+            rings += [colour] * len(tail)
     _strokes(axes, strokes)
+    _dots(axes, singles, s=9, color=colours, linewidth=0, zorder=3)
     _dots(axes, middles, s=7, color=palette.ink, linewidth=0, zorder=3)
     _dots(axes, tails, s=9, facecolors="none", edgecolors=rings, linewidth=0.8, zorder=3)
     low, high = min(times) / 1.15, max(times) * 1.15
@@ -105,7 +117,10 @@ def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
     axes.xaxis.set_major_locator(FixedLocator(_decades(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain_duration(value)))
-    axes.set_xlabel("latency of one iteration, a stroke per process (log scale):  p5–p95, thick p25–p75, ● p50, ○ p99")
+    told = ["p5–p95, thick p25–p75, ● p50"] if strokes else []
+    told += ["○ p99"] if tails else []
+    told += ["coloured dots: single samples" if strokes else "● a sample each"] if singles else []
+    axes.set_xlabel(f"latency of one iteration, process by process (log scale):  {', '.join(told)}")
     return figure
 
 
@@ -157,7 +172,8 @@ class Stroke:
     gid: str
 
 
-#: What a process's colour on the time-line says, and the series that it has; hatched: nothing was measured.
+#: What a process's colour on the time-line says (the words of ``labels.state_of``), and the series that it has;
+#: hatched: nothing was measured.
 STATES = {"quiet": 5, "noisy": 4, "contended": 3, "drift or throttled": 1, "not measured": -1}
 
 

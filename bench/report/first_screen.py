@@ -138,8 +138,8 @@ def _sure(summaries: Sequence[CellSummary]) -> Card:
     question = "How sure are we?"
     rates = [(one, rate) for one in summaries if (rate := speed(one)) is not None]
     widths = [width for _, rate in rates if (width := numbers.relative_half_width(rate)) is not None]
-    processes = sum(one.attempted for one in summaries)
-    quiet = sum(one.labels.get("stable", 0) for one in summaries)
+    states = sum((Counter(one.states) for one in summaries), Counter())
+    quiet, processes = states["quiet"], states.total() - states["not measured"]
     noise = f"{quiet} of {count(processes, 'process').replace('processs', 'processes')} were quiet"
     if not widths:
         why = "One process a cell gives no interval." if rates else "Nothing was measured."

@@ -18,16 +18,19 @@ from bench.report.facts import (
     leaders,
     outcome_counts,
     outcome_word,
+    place,
     speed,
     where,
     work_label,
 )
+from bench.report.ranking import over_cpu
+from bench.report.sections import ratio_text
 from bench.summary import CellSummary, Interval
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one work: the fastest (all that are level at the top), alone at the top or not, and its gain on the baseline.
+    """Of one work: the fastest (all places that are level at the top), alone or not, and its gain on the baseline.
 
     ``fastest`` and ``at_fp32`` are [] where fewer than two cells have an interval.
     """
@@ -58,8 +61,7 @@ class Answer:
             return "is the baseline"
         if self.gain is None:
             return "–"
-        within = numbers.times_span(self.gain)
-        return f"{numbers.times(self.gain)} ({within})" if within else numbers.times(self.gain)
+        return ratio_text(self.gain)
 
 
 def answers(summaries: Sequence[CellSummary], baseline: str) -> list[Answer]:
@@ -67,8 +69,8 @@ def answers(summaries: Sequence[CellSummary], baseline: str) -> list[Answer]:
     baselines = find_baselines(summaries, baseline)
     found = []
     for work, members in by_work(summaries).items():
-        fastest, alone = leaders(members)
-        at_fp32, alone_at_fp32 = leaders([one for one in members if one.cell.precision == "fp32"])
+        fastest, alone = leaders(members, by_place=True)
+        at_fp32, alone_at_fp32 = leaders([one for one in members if one.cell.precision == "fp32"], by_place=True)
         base = baselines.get(work)
         gain = against(fastest[0], base) if fastest else None
         found.append(Answer(work_label(work), base, tuple(fastest), alone, gain, tuple(at_fp32), alone_at_fp32))
@@ -82,7 +84,7 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return f"Nothing can be said about speed: none of {count(len(summaries), 'cell')} gave a measurement."
     if len(rated) == 1:
         return f"One cell was measured, {where(rated[0].cell)}, so there is nothing to compare it with."
-    gains = accelerations(summaries, by_environment=True)
+    gains = accelerations(summaries)
     if gains:
         return _accelerated(gains)
     found = answers(summaries, baseline)
@@ -96,14 +98,27 @@ def headline(summaries: Sequence[CellSummary], baseline: str) -> str:
         return "No winner can be named: no work has two cells with an interval (2 or more processes a cell)."
     if len(found) == 1:
         return _single(found[0])
-    winners = Counter(where(answer.fastest[0].cell) for answer in decided if answer.alone)
-    told = [f"{name} is fastest in {wins} of {len(found)} works" for name, wins in winners.most_common(3)]
-    rest = len(found) - sum(wins for _, wins in winners.most_common(3))
+    return _counted(found, decided, len({place(one.cell) for one in rated}) > 1) + _gains(decided) + "."
+
+
+def _counted(found: Sequence[Answer], decided: Sequence[Answer], by_place: bool) -> str:
+    """``jax/cpu is fastest in 1 of 6 works; no clear winner in 5``; cells where all of them ran in one place."""
+    name = place if by_place else where
+    winners = Counter(name(answer.fastest[0].cell) for answer in decided if answer.alone)
+    first = winners.most_common(3)
+    told = [f"{winner} is fastest in {wins} of {len(found)} works" for winner, wins in first]
+    others = sum(winners.values()) - sum(wins for _, wins in first)
+    level = len(decided) - sum(winners.values())
     if not told:
-        return f"No cell is clearly fastest in any of {len(found)} works: the intervals at the top overlap."
-    if rest:
-        told.append(f"{rest} {'has' if rest == 1 else 'have'} another or no clear winner")
-    return "; ".join(told) + _gains(decided) + "."
+        noun = "environment" if by_place else "cell"
+        told.append(f"no clear winner in {level} of {len(found)} works: the intervals of the top {noun}s overlap")
+    else:
+        told += [f"others in {others}"] if others else []
+        told += [f"no clear winner in {level}"] if level else []
+    if len(found) > len(decided):
+        told.append(f"nothing to compare in {len(found) - len(decided)}")
+    text = "; ".join(told)
+    return text if winners else text[0].upper() + text[1:]
 
 
 #: How devices are written where a sentence is about them.
@@ -116,17 +131,27 @@ def device_name(device: str) -> str:
 
 
 def _accelerated(gains: Sequence[Acceleration]) -> str:
-    """``On CUDA, torch runs at 12× and jax at 9.8× the speed of its own CPU side (geometric mean, ...).``"""
-    told = []
-    for device in dict.fromkeys(gain.device for gain in gains):
-        rows = sorted((gain for gain in gains if gain.device == device), key=lambda gain: -gain.gain)
-        each = [f"{gain.environment} runs at {numbers.times(gain.interval)}" for gain in rows[:4]]
-        each += [f"{len(rows) - 4} more"] if len(rows) > 4 else []
-        joined = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}".replace(" runs at", " at")
-        told.append(f"on {device_name(device)}, {joined.replace(' at', ' runs at', 1) if len(each) > 1 else joined}")
-    cells = sum(gain.pairs for gain in gains)
-    text = f"{'; '.join(told)} the speed of its own CPU side (geometric mean, {count(cells, 'pair')} of cells)."
-    return text[0].upper() + text[1:]
+    """``On CUDA, torch runs at 12× (11–13×) and jax at 9.8× (9.6–10×) the speed of its own CPU side (...).``
+
+    Means over the same cells only: whoever lacks some of them is named after the sentence, without a figure.
+    """
+    told, lacking = [], []
+    for gain in gains:
+        found = over_cpu(gain)
+        names = {one.name: one.name.replace(f"/{gain.device}", "", 1) for one in (*found.ranked, *found.apart)}
+        each = [f"{names[one.name]} at {ratio_text(one.mean)}" for one in found.ranked[:4]]
+        each += [f"{len(found.ranked) - 4} more"] if len(found.ranked) > 4 else []
+        joined = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
+        told.append(
+            f"on {device_name(gain.device)}, {joined.replace(' at ', ' runs at ', 1)} the speed of its own CPU side "
+            f"(geometric mean of {count(found.shared, 'cell')}{' that all of these have' if len(each) > 1 else ''})"
+        )
+        lacking += [names[one.name] for one in found.apart]
+    text = "; ".join(told)
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        text += f"; not the same cells, so not ranked: {', '.join(lacking[:3])}{more}"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def acceleration_sentence(found: Acceleration) -> str:
@@ -174,19 +199,24 @@ def _names(fastest: Sequence[CellSummary], alone: bool) -> str:
 def _single(answer: Answer) -> str:
     base = "" if answer.baseline is None else f" {where(answer.baseline.cell)}"
     if not answer.alone:
-        return f"{answer.work}: no clear winner; the intervals of {len(answer.fastest)} cells overlap at the top."
+        names = " and ".join(dict.fromkeys(place(one.cell) for one in answer.fastest))
+        who = names if len({place(one.cell) for one in answer.fastest}) > 1 else f"{len(answer.fastest)} cells"
+        return f"{answer.work}: no clear winner; the intervals of {who} overlap at the top."
     if answer.gain is None:
         return f"{answer.work}: {answer.text} is fastest" + (", and is the baseline." if base else ".")
-    return f"{answer.work}: {answer.text} is fastest, {numbers.times(answer.gain)} the speed of{base}."
+    return f"{answer.work}: {answer.text} is fastest, {ratio_text(answer.gain)} the speed of{base}."
 
 
 def _gains(decided: Sequence[Answer]) -> str:
-    """``, at 1.3× to 1.9× the speed of torch/cpu fp32 eager``, where all works share that baseline."""
+    """``; the fastest reach 1.3× (1.2–1.4×) to 1.9× (1.8–2.0×) the speed of torch/cpu fp32 eager``.
+
+    Only where all works share that baseline.
+    """
     gains = [answer.gain for answer in decided if answer.gain is not None]
     bases = {where(answer.baseline.cell) for answer in decided if answer.baseline is not None}
     if not gains or len(bases) != 1:
         return ""
     low = min(gains, key=lambda gain: gain.estimate)
     high = max(gains, key=lambda gain: gain.estimate)
-    span = numbers.times(low) if low == high else f"{numbers.times(low)} to {numbers.times(high)}"
+    span = ratio_text(low) if low == high else f"{ratio_text(low)} to {ratio_text(high)}"
     return f"; the fastest reach {span} the speed of {bases.pop()}"

@@ -129,7 +129,7 @@ def _row(entry: Entry, links: Mapping[str, tuple[tuple[str, str], ...]]) -> Row:
     if entry.skipped:
         notes.append(f"{count(entry.skipped, 'line')} could not be read")
     if entry.noisy:
-        notes.append(f"{entry.noisy:,} of {entry.records:,} processes with a label other than stable")
+        notes.append(f"{entry.noisy:,} of {entry.records:,} processes on a machine that was not quiet")
     return Row(
         name=entry.name,
         when=_when(entry),

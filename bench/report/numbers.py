@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.summary import Interval
@@ -133,6 +133,13 @@ def duration(seconds: float | None) -> str:
         return "unknown"
     scale = time_scale([seconds])
     return f"{significant(seconds / scale.size, 3)} {scale.prefix}"
+
+
+def latencies(found: Sequence[float | None], samples: int) -> str:
+    """``294 / 400 / – µs (n = 50)``: p50, p90 and p99, three digits each, and of how many samples."""
+    scale = time_scale(value for value in found if value is not None)
+    each = " / ".join("–" if value is None else significant(value / scale.size, 3) for value in found)
+    return f"{each} {scale.prefix} (n = {samples:,})"
 
 
 def memory(size_bytes: int | None) -> str:

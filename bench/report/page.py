@@ -113,6 +113,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     tables = sections.grid(summaries, meta.baseline)
     gains = accelerations(summaries)
     evidence = meta.evidence
+    roofs = plots.rooflines(summaries, evidence.processes, series)
     return {
         "meta": meta,
         "when": when(meta),
@@ -144,7 +145,8 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "tradeoffs": plots.tradeoffs(summaries)[: pictures.MAX_WORKS],
         "precision_rows": audit.precision_rows(summaries),
         **_scalings(summaries, series),
-        "rooflines": plots.rooflines(summaries, evidence.processes, series),
+        "rooflines": roofs[: pictures.MAX_ROOFS],
+        "rooflines_cut": _roofs_cut(len(roofs)),
         "roof_rows": plots.roof_rows(summaries, evidence.processes),
         "parity": sections.parity(summaries),
         "coverage": audit.coverage_tables(summaries, meta.audits),
@@ -256,6 +258,12 @@ def _scalings(summaries: Sequence[CellSummary], series: Mapping[str, int]) -> di
 def _noise(summaries: Sequence[CellSummary]) -> dict[str, Any]:
     labels, rows = sections.noise(summaries)
     return {"noise_labels": labels, "noise_rows": rows}
+
+
+def _roofs_cut(total: int) -> str:
+    if total <= pictures.MAX_ROOFS:
+        return ""
+    return f"The first {pictures.MAX_ROOFS} of {total} environments and devices are drawn; the table holds all cells."
 
 
 def _works_cut(total: int) -> str:

@@ -7,14 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.report import figures, numbers
+from bench.report import figures, numbers, ranking
 from bench.report.evidence import Process
 from bench.report.facts import (
     accelerations,
-    against,
-    find_baselines,
+    count,
     latency,
-    mean_ratio,
     precision_order,
     speed,
     where,
@@ -22,7 +20,6 @@ from bench.report.facts import (
 from bench.report.figures import Line
 from bench.report.headline import device_name
 from bench.report.ink import Picture
-from bench.report.numbers import significant, time_scale
 from bench.report.sections import WorkTable, ratio_text, shorten
 from bench.report.stages import StagesTable, colour
 from bench.summary import CellSummary, Interval
@@ -31,46 +28,51 @@ if TYPE_CHECKING:
     from bench.verdict import Comparison
 
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
-MAX_WORKS, MAX_LINES, MAX_GAINS = 6, 40, 14
+MAX_WORKS, MAX_LINES, MAX_GAINS, MAX_ROOFS = 6, 40, 14, 8
 #: Characters that fit left of a figure.
 MAX_LABEL = 34
+#: Above rows whose means are over other cells than those of the ranking.
+NOT_THE_SAME = "not the same cells"
 VERDICT_SERIES = {"faster": 2, "slower": 1, "same": 0, "inconclusive": 5}
 
 
 def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline: str) -> Picture | None:
     """The figure of the first screen: accelerators over CPUs, or where there are none, everything over the baseline."""
-    gains = accelerations(summaries, by_environment=True)
+    gains = accelerations(summaries)
     if gains:
-        lines = []
-        for device in dict.fromkeys(gain.device for gain in gains):
-            lines.append(Line(f"{device_name(device)} over the CPU"))
-            rows = sorted((gain for gain in gains if gain.device == device), key=lambda gain: -gain.gain)
-            lines += [
-                _gain(f"{one.environment}/{device}", one.environment, [ratio for _, ratio in one.members], series)
-                for one in rows
-            ]
+        rankings = [(f"{device_name(gain.device)} over the CPU", ranking.over_cpu(gain)) for gain in gains]
         axis = "slower than its CPU  ←  1×  →  faster (log scale); large: geometric mean, small: single cells"
         alt = "Speed of accelerators over CPUs, by environment; the table below has the numbers"
-        return Picture("answer", partial(figures.gains, lines, axis), alt)
-    bases = find_baselines(summaries, baseline)
-    groups: dict[str, tuple[CellSummary, list[Interval]]] = {}
-    for one in summaries:
-        gain = against(one, bases.get(one.cell.work))
-        if gain is not None:
-            groups.setdefault(where(one.cell), (one, []))[1].append(gain)
-    if not groups:
+    else:
+        rankings = [("", ranking.over_baseline(summaries, baseline))]
+        axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
+        alt = "Speed over the baseline, over the works that all rows share; the grid below has the numbers"
+    if not any(found.ranked for _, found in rankings):
         return None
-    ordered = sorted(groups.items(), key=lambda pair: -mean_ratio(pair[1][1]).estimate)
-    lines = [_gain(name, one.cell.environment, ratios, series) for name, (one, ratios) in ordered[:MAX_GAINS]]
-    axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
-    alt = "Speed over the baseline, over the works that both sides have; the grid below has the numbers"
-    return Picture("answer", partial(figures.gains, lines, axis), alt, _cut(len(lines), len(ordered), "rows"))
+    lines, notes = [], []
+    for head, found in rankings:
+        rows = [*found.ranked, *found.apart]
+        kept = found.ranked[:MAX_GAINS]
+        others = found.apart[: MAX_GAINS - len(kept)]
+        lines += [Line(head)] if head else []
+        lines += [_gain(one, series) for one in kept]
+        lines += [Line(NOT_THE_SAME)] if others else []
+        lines += [_gain(one, series) for one in others]
+        if found.apart:
+            noun = "cell" if head else "work"
+            notes.append(
+                f"{f'{head}: ' if head else ''}ranked over the {count(found.shared, noun)} that these rows share; rows "
+                f"that lack some of them stand apart, unranked, each over its own."
+            )
+        notes.append(_cut(len(kept) + len(others), len(rows), "rows"))
+    return Picture("answer", partial(figures.gains, lines, axis), alt, " ".join(filter(None, notes)))
 
 
-def _gain(label: str, environment: str, ratios: Sequence[Interval], series: Mapping[str, int]) -> Line:
-    mean = mean_ratio(ratios)
-    text = f"{ratio_text(mean)}, n = {len(ratios)}"
-    return Line(shorten(label, MAX_LABEL), mean, text, series[environment], tuple(one.estimate for one in ratios))
+def _gain(row: ranking.Gains, series: Mapping[str, int]) -> Line:
+    mean = row.mean
+    text = f"{ratio_text(mean)}, n = {len(row.ratios)}"
+    dots = tuple(one.estimate for one in row.ratios.values())
+    return Line(shorten(row.name, MAX_LABEL), mean, text, series[row.environment], dots)
 
 
 def bars(table: WorkTable, series: Mapping[str, int], index: int) -> Picture | None:
@@ -98,19 +100,18 @@ def boxes(
 ) -> Picture | None:
     """Latency of one work by process; None where there is none."""
     timed = [
-        (one, [process.latency_s for process in processes.get(one.cell, ()) if process.latency_s], found)
+        (one, [process.latency for process in processes.get(one.cell, ()) if process.latency], found)
         for one in table.members
-        if (found := latency(one)) is not None and min(found) > 0
+        if (found := latency(one)) is not None and found[0] > 0
     ]
-    timed = [(one, quantiles, found) for one, quantiles, found in timed if quantiles]
+    timed = [(one, each, found) for one, each, found in timed if each]
     if not timed:
         return None
     kept = timed[:MAX_LINES]
     rows = []
-    for one, quantiles, found in kept:
-        scale = time_scale(found)
-        text = " / ".join(significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
-        rows.append((one, Line(_place(one), text=text, series=series[one.cell.environment], boxes=tuple(quantiles))))
+    for one, each, found in kept:
+        text = numbers.latencies(found, one.latency_samples)
+        rows.append((one, Line(_place(one), text=text, series=series[one.cell.environment], boxes=tuple(each))))
     alt = f"Latency by process on {table.label}, {len(kept)} cells; the table below has p50, p90 and p99"
     draw = partial(figures.boxes, _by_precision(rows))
     return Picture(f"work-{index}-latency", draw, alt, _cut(len(kept), len(timed)))

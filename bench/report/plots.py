@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cell import Cell
 from bench.report import numbers
 from bench.report.charts import LEAST, MOST, Chart, Point, Series, drawable, sane
 from bench.report.evidence import Process
-from bench.report.facts import by_work, precision_order, speed, where, work_label
+from bench.report.facts import by_work, place, precision_order, speed, where, work_label
 from bench.report.scaling import Scaling
 from bench.summary import CellSummary
 
@@ -103,31 +104,38 @@ def scaled(shown: Scaling, series: Mapping[str, int], index: int) -> Chart:
 
 
 def rooflines(summaries: Sequence[CellSummary], processes: Sequence[Process], series: Mapping[str, int]) -> list[Plot]:
-    """One chart per device: what cells achieved, under the ceilings that their own processes measured."""
+    """One chart per environment and device: what cells achieved, under the best that their own processes measured.
+
+    Environments share no ceiling: a matrix product of one may be twice that of another on the same device.
+    """
     shown = {one.cell: one for one in summaries if speed(one) is not None}
-    devices: dict[str, list[Process]] = {}
+    places: dict[tuple[str, str], list[Process]] = {}
     for one in processes:
         if one.cell in shown and one.intensity and one.flops_per_s:
-            devices.setdefault(one.cell.device, []).append(one)
-    found = []
-    for device, members in sorted(devices.items()):
-        roofs = _roofs(members)
+            places.setdefault((one.cell.device, one.cell.environment), []).append(one)
+    found: list[Plot] = []
+    for (_, environment), members in sorted(places.items()):
+        label = place(members[0].cell)
+        roofs = _roofs(members, series[environment])
         achieved = _achieved(members, series)
         if not drawable(roofs) or not drawable(achieved):
             continue
         chart = Chart(
-            f"roofline-{device}",
-            f"Achieved FLOP/s against measured ceilings on {device}; the table below has the numbers",
+            f"roofline-{len(found)}",
+            f"Achieved FLOP/s against ceilings measured by {label}; the table below has the numbers",
             "FLOP per byte of the workload (log scale)",
             "FLOP/s (log scale)",
             (*roofs, *achieved),
         )
-        found.append(Plot(device, chart))
+        found.append(Plot(label, chart))
     return found
 
 
-def _roofs(members: Sequence[Process]) -> list[Series]:
-    """min(matrix product, FLOP per byte x copy) over the intensities that occur, for each precision's product."""
+def _roofs(members: Sequence[Process], colour: int) -> list[Series]:
+    """Of processes of one environment, whose points have this ``colour``: the best of them at each place.
+
+    min(matrix product, FLOP per byte x copy) over the intensities that occur, for each precision's product.
+    """
     copy = max((one.copy_bytes_per_s for one in members if one.copy_bytes_per_s), default=None)
     products: dict[str, float] = {}
     for one in members:
@@ -147,8 +155,8 @@ def _roofs(members: Sequence[Process]) -> list[Series]:
             for y in [min(product, x * copy) if copy else product]
         )
         label = "best product" if name == "fastest" else f"{name} product"
-        # From the end of the palette: environments have its beginning.
-        roofs.append(Series(f"measured: {label}", (5 - number) % 6, points, line=True, bare=True))
+        others = [one for one in (5, 4, 3, 2, 1, 0) if one != colour % 6]
+        roofs.append(Series(f"measured: {label}", others[number % 5], points, line=True, bare=True))
     return roofs
 
 
@@ -181,14 +189,14 @@ class RoofRow:
 
 
 def roof_rows(summaries: Sequence[CellSummary], processes: Sequence[Process]) -> list[RoofRow]:
-    """One row per measured cell whose work is counted."""
+    """One row per measured cell whose work is counted, in the order of the cells' words."""
     shown = {one.cell for one in summaries if speed(one) is not None}
-    cells: dict[str, list[Process]] = {}
+    cells: dict[Cell, list[Process]] = {}
     for one in processes:
         if one.cell in shown and one.intensity and one.flops_per_s:
-            cells.setdefault(one.cell.id, []).append(one)
+            cells.setdefault(one.cell, []).append(one)
     rows = []
-    for alike in cells.values():
+    for _, alike in sorted(cells.items()):
         first = alike[0]
         rate = sum(one.flops_per_s or 0 for one in alike) / len(alike)
         product = max((max(one.ceilings.values()) for one in alike if one.ceilings), default=None)

@@ -2,7 +2,7 @@
 
 NumPy and SciPy on whole arrays, and none of the arithmetic of ``summary``, ``stats`` or ``facts``. Taken over from
 elsewhere are only choices: which lines of the store are records, how the reason of a failure reads, which labels make a
-timing implausible, and which bursts the clock sentinel discards.
+timing implausible or tell of noise, and which bursts the clock sentinel discards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench import environments
 from bench.cell import Cell
 from bench.index import Glance
-from bench.labels import imported_from, plausible
+from bench.labels import disturbed, imported_from, plausible
 from bench.record import Failed, Measured, Measurement, Outcome, Record, TimedOut, Unsupported, Wrong
 from bench.report.raw_duets import ratio_of
 from bench.sentinel import kept
@@ -163,7 +163,7 @@ def _checks(records: Sequence[Record], outcome: str) -> Figures:
 
 
 def _medians(samples: Samples, cell: Cell, outcome: str) -> Figures:
-    """Medians over processes: latency, start-up, stages, memory, energy; and the labels."""
+    """Latency over all samples; medians over processes: start-up, stages, memory, energy; and the labels."""
     records = samples.by_cell[cell]
     measured = [one.measurement for one in records if isinstance(one.outcome, Measured) and one.measurement is not None]
     found: Figures = {
@@ -177,8 +177,10 @@ def _medians(samples: Samples, cell: Cell, outcome: str) -> Figures:
         return found
     timed = [one.latency_ns for one in samples.used(cell) if one.latency_ns and min(one.latency_ns) > 0]
     if timed:
-        shares = np.median([np.percentile(one, (50, 90, 99)) for one in timed], axis=0) / 1e9
-        found |= dict(zip(("latency_p50_s", "latency_p90_s", "latency_p99_s"), map(float, shares), strict=True))
+        pool = np.concatenate([np.asarray(one, dtype=float) for one in timed])
+        enough = [percent for percent in (50, 90, 99) if percent == 50 or pool.size * (100 - percent) >= 100]
+        found |= {f"latency_p{percent}_s": float(np.percentile(pool, percent)) / 1e9 for percent in enough}
+        found["latency_samples"] = int(pool.size)
     start_up = _columns((one.stages_ns for one in records), 1e-9)
     found |= {f"start_up_{stage}_s": float(np.median(values)) for stage, values in start_up.items()}
     timed_stages = ({k: np.median(v) for k, v in one.stages_ns.items() if v and min(v) >= 0} for one in measured)
@@ -251,7 +253,7 @@ def index(records: Iterable[Glance]) -> Figures:
     processes = noisy = 0
     for one in records:
         processes += 1
-        noisy += bool(set(one.labels) - {"stable"})
+        noisy += isinstance(one.outcome, Measured) and disturbed("measured", one.labels)
         by_cell.setdefault(one.cell, []).append(one)
     counts = Counter(map(_ended, by_cell.values()))
     return {**{f"cells_{word}": number for word, number in counts.items()}, "processes": processes, "noisy": noisy}

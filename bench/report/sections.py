@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cell import Cell
-from bench.labels import IMPORTED, NOT_VERIFIED, STABLE
+from bench.labels import EMULATED, IMPORTED, NOT_VERIFIED, STABLE
 from bench.report import numbers
 from bench.report.facts import (
     DEFAULT_BASELINE,
@@ -204,8 +204,11 @@ def tint(gain: Interval | None) -> str:
 
 
 def noise_text(one: CellSummary) -> str:
-    """``1 of 5 noisy``: processes by label other than ``stable``; "" on a quiet machine."""
-    told = (STABLE, NOT_VERIFIED, f"{IMPORTED}{one.imported}")
+    """``1 of 5 noisy``: processes by label of noise; "" on a quiet machine.
+
+    ``emulated`` is about the precision, not about noise: it stands with the precisions.
+    """
+    told = (STABLE, EMULATED, NOT_VERIFIED, f"{IMPORTED}{one.imported}")
     unquiet = [(label, number) for label, number in sorted(one.labels.items()) if label not in told]
     origin = [f"imported from {one.imported}, not verified"] if one.imported else []
     return ", ".join([*origin, *(f"{number} of {one.attempted} {label}" for label, number in unquiet)])
@@ -219,11 +222,11 @@ def shorten(text: str, width: int = SHORT_REASON) -> str:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """(cell, p50, p90, p99, p99/p50) in ``unit`` for one work."""
+    """(cell, samples, p50, p90, p99, p99/p50), times in ``unit``, for one work; – where samples were too few."""
 
     label: str
     unit: str
-    rows: tuple[tuple[str, str, str, str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def latency_table(label: str, members: Sequence[CellSummary]) -> LatencyTable | None:
@@ -234,8 +237,9 @@ def latency_table(label: str, members: Sequence[CellSummary]) -> LatencyTable | 
     scale = numbers.time_scale(found[0] for _, found in timed)
     rows = []
     for one, found in timed:
-        p50, p90, p99 = (numbers.significant(value / scale.size, 3) for value in found)
-        rows.append((where(one.cell), p50, p90, p99, f"{found[2] / found[0]:.1f}×" if found[0] else "–"))
+        times = ("–" if value is None else numbers.significant(value / scale.size, 3) for value in found)
+        tail = f"{found[2] / found[0]:.1f}×" if found[0] and found[2] is not None else "–"
+        rows.append((where(one.cell), f"{one.latency_samples:,}", *times, tail))
     return LatencyTable(label, scale.prefix, tuple(rows))
 
 

@@ -84,6 +84,7 @@ def cell(one: CellSummary, base: CellSummary | None, by_cell: Mapping[Any, CellS
         found |= of_interval("over_cpu", against(one, cpu_twin(one, by_cell)))
     if (timed := latency(one)) is not None:
         found |= dict(zip(("latency_p50_s", "latency_p90_s", "latency_p99_s"), timed, strict=True))
+        found["latency_samples"] = one.latency_samples
     if one.outcome == "measured":
         found |= {f"start_up_{stage}_s": seconds for stage, seconds in one.stages_s.items()}
         found |= {f"stage_{name}_s": part.seconds for name, part in one.parts.items()}

@@ -99,10 +99,7 @@ def _row(summary: CellSummary, baseline: CellSummary | None) -> list[Text]:
 
 def _latency(summary: CellSummary) -> str:
     found = latency(summary)
-    if found is None:
-        return "–"
-    scale = numbers.time_scale(found)
-    return " / ".join(numbers.significant(value / scale.size, 3) for value in found) + f" {scale.prefix}"
+    return "–" if found is None else numbers.latencies(found, summary.latency_samples)
 
 
 def _against(summary: CellSummary, baseline: CellSummary | None) -> str:
