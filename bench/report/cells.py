@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cell import Cell
 from bench.report import numbers
 from bench.report.facts import (
     against,
@@ -93,12 +94,12 @@ class CellEntry:
     origin: str
 
 
-def entries(summaries: Sequence[CellSummary]) -> list[CellEntry]:
-    """One per cell, in the order of the cells."""
-    return [_entry(one) for one in summaries]
+def entries(summaries: Sequence[CellSummary], options: Mapping[Cell, Sequence[str]]) -> list[CellEntry]:
+    """One per cell, in the order of the cells; ``options`` are those that its run was made with."""
+    return [_entry(one, options.get(one.cell, ())) for one in summaries]
 
 
-def _entry(one: CellSummary) -> CellEntry:
+def _entry(one: CellSummary, options: Sequence[str]) -> CellEntry:
     rate, times = speed(one), latency(one)
     told = "" if rate is None else f"{numbers.rate(rate)} {one.item}/s {numbers.spread(rate)}"
     facts = [("also", rates_text(one))]
@@ -124,8 +125,8 @@ def _entry(one: CellSummary) -> CellEntry:
         told=told,
         reason=one.reason,
         facts=tuple((name, value) for name, value in facts if value),
-        command="" if one.imported is not None else command_for(one.cell),
-        origin=origin(one),
+        command="" if one.imported is not None else command_for(one.cell, options),
+        origin=origin(one, options),
     )
 
 
