@@ -89,6 +89,7 @@ class CellEntry:
     word: str
     told: str
     reason: str
+    has_log: bool
     facts: tuple[tuple[str, str], ...]
     command: str
     origin: str
@@ -102,13 +103,12 @@ def entries(summaries: Sequence[CellSummary], options: Mapping[Cell, Sequence[st
 def _entry(one: CellSummary, options: Sequence[str]) -> CellEntry:
     rate, times = speed(one), latency(one)
     told = "" if rate is None else f"{numbers.rate(rate)} {one.item}/s {numbers.spread(rate)}"
-    facts = [("also", rates_text(one))]
+    within = "" if rate is None else numbers.ends(rate)
+    facts = [("throughput, 95 %", f"{within} {one.item}/s" if within else ""), ("also", rates_text(one))]
     if times is not None:
         scale = numbers.time_scale(times)
         each = " / ".join(numbers.significant(value / scale.size, 3) for value in times)
         facts.append(("latency p50 / p90 / p99", f"{each} {scale.prefix}"))
-    if rate is not None and rate.low is not None and rate.high is not None:
-        facts.append(("95 % interval", f"{numbers.significant(rate.low, 4)} to {numbers.significant(rate.high, 4)}"))
     if one.limit is not None:
         facts.append(("error, limit", f"{numbers.error(one.error)}, {numbers.error(one.limit)}"))
     facts += [
@@ -124,6 +124,7 @@ def _entry(one: CellSummary, options: Sequence[str]) -> CellEntry:
         word=outcome_word(one.outcome),
         told=told,
         reason=one.reason,
+        has_log=bool(one.log_tail),
         facts=tuple((name, value) for name, value in facts if value),
         command="" if one.imported is not None else command_for(one.cell, options),
         origin=origin(one, options),
