@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.cell import Cell
+from bench.labels import meaning
 from bench.report import (
     ReportMeta,
     audit,
@@ -255,7 +256,11 @@ def _scalings(summaries: Sequence[CellSummary], series: Mapping[str, int]) -> di
 
 def _noise(summaries: Sequence[CellSummary]) -> dict[str, Any]:
     labels, rows = sections.noise(summaries)
-    return {"noise_labels": labels, "noise_rows": rows}
+    return {
+        "noise_labels": labels,
+        "noise_rows": rows,
+        "noise_meanings": [(label, meaning(label)) for label in labels],
+    }
 
 
 def _works_cut(total: int) -> str:
