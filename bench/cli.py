@@ -2,7 +2,7 @@
 
 Exit codes: 0 all is well; 1 a comparison or a night came out slower, a bisection named a release, or a page is not what
 its records give; 2 a word, option or file that cannot be used; 3 nothing was measured; 4 some cells are wrong, failed,
-timed out or implausible.
+timed out or implausible; 5 the figures of a page are right, but its text could not be compared.
 """
 
 from __future__ import annotations

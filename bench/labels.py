@@ -43,6 +43,25 @@ IMPLAUSIBLE_SCALING = IMPLAUSIBLE + "scaling"
 IMPORTED = "imported:"
 NOT_VERIFIED = "not-verified"
 
+#: Label -> what it says, for people; ``docs/report.md`` has the same list. ``imported:`` goes on with the tool's name.
+MEANINGS: Mapping[str, str] = {
+    STABLE: "a small fixed calculation kept its speed, before the measurement and after it",
+    NOISY: "that calculation varied by more than 10 %",
+    THROTTLED: "that calculation was clearly slower after the measurement, and no neighbour explains it",
+    CONTENDED: "other programs took CPU time during the bursts",
+    CLOCK_DRIFT: "a fixed matrix product on the cell's own device, read between bursts, changed by more than 3 %, and "
+    "no neighbour explains it",
+    NEVER_STEADY: "the warm-up reached its limit before two halves of it agreed: it may still have been changing",
+    EMULATED: "the device multiplies at this precision at less than half of fp32's rate: it converts, there and back",
+    FENCE_HOST_READ: "the framework's barrier does not wait here: every fence read a value back to the host instead",
+    IMPLAUSIBLE_FENCE: "the barrier returned long before the result can exist: the timing is not true; left out",
+    IMPLAUSIBLE_ROOFLINE: "faster than a matrix product or a copy in the same process: the timing is not true; left "
+    "out",
+    IMPLAUSIBLE_SCALING: "more iterations did not take longer in proportion: the timing is not true; left out",
+    IMPORTED: "another tool measured it, and twinbench import took it over",
+    NOT_VERIFIED: "nobody here compared its outputs with a reference",
+}
+
 #: A calibration kernel on a quiet machine repeats within 1-2 %; one tenth is well outside that, and is also about the
 #: smallest slow-down at which a 3 % comparison becomes hopeless with five processes.
 CALIBRATION_SPREAD = 0.10
@@ -93,6 +112,12 @@ def emulated(rates_flops_per_s: Mapping[str, float], precision: str) -> bool:
     """Whether a matrix product at ``precision`` is so much slower than at fp32 that the device cannot have it."""
     rate, full = rates_flops_per_s.get(precision), rates_flops_per_s.get("fp32")
     return rate is not None and full is not None and rate < EMULATED_SHARE * full
+
+
+def meaning(label: str) -> str:
+    """What a label says, for people; labels come from records, so one may be unknown."""
+    known = IMPORTED if label.startswith(IMPORTED) else label
+    return MEANINGS.get(known, "not a label of this twinbench")
 
 
 def plausible(labels: Iterable[str]) -> bool:

@@ -20,10 +20,11 @@ class Differs(TwinbenchError):
 
 @dataclass(frozen=True)
 class Checked:
-    """How many figures were recomputed, what differs (the first cell first), and what could not be checked."""
+    """How many figures were recomputed, what differs (the first cell first), what could not be compared; remarks."""
 
     figures: int
     differences: tuple[str, ...]
+    not_compared: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -54,22 +55,24 @@ def check(path: Path, results: Path) -> Checked:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"the figures of {path} are damaged: {error!r}") from error
     count = sum(len(figures) for groups in remade.groups.values() for figures in groups.values())
+    missed: list[str] = []
     notes: list[str] = []
     if page.figures.get("twinbench") != __version__:
-        notes.append(
+        missed.append(
             f"its text was not compared: twinbench {page.figures.get('twinbench')} wrote it, this is {__version__}"
         )
     else:
         fresh = pagefile.parsed(remade.html())
+        # What the second path has named already is not named twice.
+        found = found or list(recheck.data_differences(page.figures, fresh.figures))
         found += recheck.text_differences(page, fresh)
-        other_selftest = recheck.split(page)[1] != recheck.split(fresh)[1]
-        if other_selftest:
-            notes.append("the error rates of the suite, which no record gives, are another selftest's by now")
+        if recheck.split(page)[1] != recheck.split(fresh)[1]:
+            missed.append("the error rates of the suite, which no record gives, are another selftest's by now")
         elif not found and page.text != fresh.text:
             notes.append(
                 "its text is that of the records; its drawing or style is not byte for byte what is drawn here"
             )
-    return Checked(count, (*found, *remade.complaints), tuple(notes))
+    return Checked(count, (*found, *remade.complaints), tuple(missed), tuple(notes))
 
 
 def _by_key(groups: Any) -> dict[str, Any]:
@@ -162,5 +165,5 @@ def read_out(checked: Checked, path: Path) -> str:
         more = "".join(f"\n  {line}" for line in others[:20])
         cut = f"\n  and {len(others) - 20:,} more" if len(others) > 20 else ""
         raise Differs(f"{path} is not what its records give: {first}{more}{cut}")
-    notes = "".join(f"\n{note}" for note in checked.notes)
+    notes = "".join(f"\n{note}" for note in (*checked.not_compared, *checked.notes))
     return f"{path}: {checked.figures:,} figures recomputed from the raw samples, all as shown{notes}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from bench.points import read as read_points
 from bench.record import Fingerprint, Measured, Record
 from bench.report import ReportMeta, as_markdown, write_report
 from bench.report.evidence import Gatherer
+from bench.report.reproduce import options
 from bench.summary import CellSummary, summarise
 from bench.trends import Trend, trends
 from bench.verdict import Comparison, refusal
@@ -40,6 +42,8 @@ class _Passing:
         self.last: str | None = None
         self.duets = False
         self.gatherer = Gatherer()
+        #: Cell -> the first run that has it.
+        self.run_of: dict[Cell, str] = {}
         self._blocks: set[tuple[str, str]] = set()
         self._seen: dict[Cell, tuple[str, Fingerprint]] = {}
 
@@ -49,6 +53,7 @@ class _Passing:
             self.first = min(self.first or record.started_at, record.started_at)
             self.last = max(self.last or record.started_at, record.started_at)
             self._same_surroundings(record)
+            self.run_of.setdefault(record.cell, record.run)
             block = (record.run, record.block)
             self.duets |= block in self._blocks
             self._blocks.add(block)
@@ -131,8 +136,20 @@ def gather(folders: Sequence[Path], baseline: str, margin: float | None, title: 
         audits=audited,
         trends=series,
         evidence=evidence,
+        options=_options(folders, passing.run_of),
     )
     return Material(summaries, comparisons, meta)
+
+
+def _options(folders: Sequence[Path], run_of: Mapping[Cell, str]) -> dict[Cell, tuple[str, ...]]:
+    """The options that each cell's run was made with, where its run.json says."""
+    setups: dict[str, Any] = {}
+    for folder in folders:
+        try:
+            setups[folder.resolve().name] = store.run_facts(folder).get("setup")
+        except UsageError:
+            continue
+    return {cell: options(setups.get(run), cell.environment) for cell, run in run_of.items()}
 
 
 def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import html
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from bench import publishing, store
 from bench.cell import Cell
 from bench.compare import compare_runs
-from bench.report import compare_markdown, compare_page, csv_table
+from bench.report import compare_markdown, compare_page, csv_table, weighing
 from bench.report.differences import surroundings
 from bench.report.weighing import by_strength, needs
 from bench.summary import CellSummary, summarise
@@ -110,7 +111,41 @@ def test_inconclusive_says_what_it_would_take(cli: Cli) -> None:
     noisy = compare_page.values(compared(session_sd=0.22))["rows"]
     stuck = [row for row in noisy if row.word == "inconclusive"]
     assert len(stuck) > 1
-    assert all("for the scatter between sessions stays" in row.needs for row in stuck)
+    assert all(row.needs.endswith("would not have shown; no number of processes would tell") for row in stuck)
+    values = compare_page.values(compared(session_sd=0.22))
+    page = " ".join(compare_page.render(compared(session_sd=0.22)).split())
+    assert "the scatter between sessions (0.22 on a log) stays" in values["limit"]
+    assert page.count(html.escape(values["limit"])) == 1, "said once, above the table"
+    assert page.index(html.escape(values["limit"])) < page.index('<div class="cells">')
+    assert values["limit"] in compare_markdown.render(compared(session_sd=0.22)).replace("\\", "")
+    assert compare_page.values(compared(session_sd=0.0))["limit"] == ""
+    rows = list(csv.DictReader(io.StringIO(csv_table.compared(compared(session_sd=0.22)))))
+    assert all("scatter between sessions" in row["needs"] for row in rows if row["verdict"] == "inconclusive")
+
+
+@pytest.mark.parametrize("session_sd", [0.0, 0.01, 0.22, 1.0])
+@pytest.mark.parametrize("processes", [2, 3, 30, 300])
+def test_more_processes_never_need_a_larger_difference_than_these(session_sd: float, processes: int) -> None:
+    """What no number of processes would show lies below what these would not have shown."""
+    random = np.random.RandomState(7)
+    for scatter in (1e-9, 0.01, 0.5):
+        sides = [
+            replace(measured(CELL, 1.0), rates=tuple(np.exp(random.normal(0, scatter, processes))), fingerprint=None)
+            for _ in range(2)
+        ]
+        one = compare_runs(sides[:1], sides[1:], 0.03, session_sd).comparisons[0]
+        reach = weighing.reach(one, {CELL: sides[0]}, {CELL: sides[1]}, 0.03, session_sd)
+        assert reach is not None
+        assert weighing.limit(0.03, session_sd) <= reach * (1 + 1e-12)
+        assert weighing.limit(0.03, session_sd) > math.log(1.03) - 1e-12
+
+
+def test_the_mean_says_that_the_scatter_between_sessions_is_not_in_it(cli: Cli) -> None:
+    """Each of the cells may be inconclusive by that scatter: their mean must not look surer than they are."""
+    told = compare_page.values(compared(session_sd=0.22))["mean"]
+    assert re.search(r"\([\d.]+–[\d.]+×, over the choice of cells alone", told)
+    assert "what differs between two sessions is not in it, and may move all cells together by up to 1.84×" in told
+    assert "session" not in compare_page.values(compared(session_sd=0.0))["mean"]
 
 
 def test_as_many_processes_as_it_says_are_enough() -> None:

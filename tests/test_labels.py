@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 
 from bench import labels
 from bench.record import Fence, Scaling, WarmUp
-from tests.samples import MS, bursts, measurement
+from bench.report.page import make
+from tests.report_fixtures import META, measured
+from tests.samples import CELL, MS, bursts, measurement
 
 #: Label -> facts of a process that has it and no other finding.
 SABOTEURS: dict[str, dict[str, Any]] = {
@@ -116,3 +121,34 @@ def test_single_calibration_sample_is_enough_for_a_word() -> None:
     assert labels.stability_of([MS], [MS]) == "stable"
     assert labels.stability_of([MS], [2 * MS]) == "throttled"
     assert labels.stability_of([2 * MS], [MS]) == "noisy"
+
+
+def every_label() -> set[str]:
+    """The labels of the module, from its names; two of them are the beginnings of labels."""
+    return {value for name, value in vars(labels).items() if name.isupper() and isinstance(value, str)}
+
+
+def test_every_label_is_explained_on_the_page_and_in_the_document() -> None:
+    """What a page shows must be said somewhere that its reader finds."""
+    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
+    section = text.partition("## Noise labels")[2].partition("\n## ")[0]
+    explained = set(labels.MEANINGS) | {labels.IMPLAUSIBLE}
+    assert explained == every_label()
+    lines = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("| `")}
+    for label in every_label() - {labels.IMPLAUSIBLE}:
+        word = f"`{label}<tool>`" if label == labels.IMPORTED else f"`{label}`"
+        assert word in lines, f"docs/report.md does not explain {word}"
+        assert labels.MEANINGS[label] in lines[word]
+    assert len(lines) == len(labels.MEANINGS)
+
+
+def test_a_label_is_explained_once_on_its_page() -> None:
+    odd = {"stable": 1, "never-steady": 2, "implausible:fence": 1, "imported:pyperf": 1, "from <the> future": 1}
+    page = make([replace(measured(CELL, 1.0), labels=odd)], [], META).html
+    told = page.partition('id="labels"')[2].partition("</dl>")[0]
+    for label in odd:
+        assert told.count(f"<dt>{html.escape(label)}</dt>") == 1
+    assert html.escape(labels.meaning("never-steady")) in told
+    assert "<dd>not a label of this twinbench</dd>" in told
+    assert labels.meaning("imported:pyperf") == labels.MEANINGS["imported:"]
+    assert "clock-drift" not in told, "only those that the page has"

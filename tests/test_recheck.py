@@ -143,12 +143,74 @@ def test_a_damaged_page_is_a_sentence(cli: Cli, page: Path, old: str, new: str, 
     assert said in told
 
 
-def test_a_page_of_another_version_is_checked_in_its_figures_and_says_so(cli: Cli, page: Path) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "new", "said"),
+    [
+        (r'"counts":{[^}]*"measured":\d+', '"counts":{"measured":99', "counts.measured is 99 in the page's data"),
+        (r'"title":"[^"]*"', '"title":"best of all"', "the records give 'best of all'"),
+        (r'"looks":\[[^]]*\]', '"looks":[8]', "looks is"),
+        (r'"baseline":""', '"baseline":"","claim":7', "claim is 7 in the page's data, missing in"),
+        (r"<p ([^>]*)>", r"<p hidden \1>", "the page says 'hidden: '"),
+        (r'<p class="lead">', '<p class="needs-script">', "the page says 'class: needs-script'"),
+        (r'<p class="lead">', '<template></template><p class="lead">', "the page says '<template>'"),
+    ],
+)
+def test_saboteur_what_only_the_page_made_anew_can_tell_is_found(
+    cli: Cli, page: Path, pattern: str, new: str, said: str
+) -> None:
+    """Counts and words that the second path does not compute, and what hides or colours a sentence."""
+    text = page.read_text(encoding="utf-8")
+    changed = re.sub(pattern, new, text, count=1)
+    assert changed != text
+    page.write_text(changed, encoding="utf-8")
+    code, told = checked(cli, RUN)
+    assert code == 1, told
+    assert said in told
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "said"),
+    [
+        (r'"word":"inconclusive"', '"word":"same"', "comparisons[0].word is 'same' in the page's data"),
+        (r'"blocks":0', '"blocks":64', "comparisons[0].blocks is 64"),
+        (r'("mean":{.*?"ratio_low":)[0-9.]+', r"\g<1>0.001", "mean.ratio_low is 0.001"),
+    ],
+)
+def test_saboteur_forged_data_of_a_comparison_are_found(
+    cli: Cli, tmp_path: Path, pattern: str, new: str, said: str
+) -> None:
+    cells = [CELL.but(batch=batch) for batch in (1, 2, 4)]
+    names = (RUN, "20261123-100000-bbbb")
+    for seed, name in enumerate(names):
+        write(tmp_path / "results", name, several(dict.fromkeys(cells, 5.0 * MS), seed=seed))
+    assert cli("report", "--compare", *names)[0] == 0
+    page = tmp_path / "reports" / f"{names[0]}..{names[1]}.html"
+    text = page.read_text(encoding="utf-8")
+    changed = re.sub(pattern, new, text, count=1)
+    assert changed != text
+    page.write_text(changed, encoding="utf-8")
+    code, told = checked(cli, "--compare", *names)
+    assert code == 1, told
+    assert said in told
+
+
+def test_a_page_of_another_version_is_checked_in_its_figures_and_does_not_pass(cli: Cli, page: Path) -> None:
+    """A changed version word would otherwise let every visible figure through."""
     edited(page, '"twinbench":"', '"twinbench":"9.')
     edited(page, "Outputs against the reference", "What they called it then")
     code, told = checked(cli, RUN)
-    assert code == 0
+    assert code == 5
     assert "its text was not compared: twinbench 9." in told
+    figures = pagefile.read(page).figures["cells"][CELL.id]
+    edited(page, f'"items_per_s":{figures["items_per_s"]}', '"items_per_s":1.5')
+    assert checked(cli, RUN)[0] == 1, "a wrong figure comes before what could not be compared"
+
+
+def test_quoted_error_rates_of_another_selftest_are_no_pass(cli: Cli, page: Path) -> None:
+    edited(page, ">How often the suite itself errs</h2>", ">How often the suite itself errs</h2><p>0 of 300</p>")
+    code, told = checked(cli, RUN)
+    assert code == 5, told
+    assert "are another selftest's by now" in told
 
 
 def test_a_page_that_is_not_there(cli: Cli, page: Path) -> None:

@@ -18,6 +18,7 @@ console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Conso
 
 NOTHING_MEASURED = 3
 SOME_FAILED = 4
+NOT_COMPARED = 5
 FAILURES = frozenset({"wrong", "failed", "timed_out", "implausible"})
 
 

@@ -9,6 +9,7 @@ import typer
 
 from bench import exports, options, store
 from bench.commands.common import (
+    NOT_COMPARED,
     NOTHING_MEASURED,
     console,
     folders_of,
@@ -40,7 +41,12 @@ def report(
     ] = None,
     index: Annotated[bool, typer.Option("--index", help="all runs in one page; default: reports/index.html")] = False,
     recheck: Annotated[
-        bool, typer.Option("--recheck", help="write nothing: recompute the page's figures; exit 1 where one differs")
+        bool,
+        typer.Option(
+            "--recheck",
+            help="write nothing: recompute the page's figures; exit 1 where one differs, 5 where its text could not be "
+            "compared",
+        ),
     ] = False,
     session_sd: Annotated[float, typer.Option(help="of --compare: as in twinbench compare")] = BETWEEN_SESSION_SD,
     across: Annotated[Words, several("of --compare: facts that may differ, such as chip or threads")] = [],  # noqa: B006
@@ -62,6 +68,8 @@ def report(
 
         checked = rechecking.check(asked.page, results)
         console.print(rechecking.read_out(checked, asked.page), highlight=False, markup=False, soft_wrap=True)
+        if checked.not_compared:
+            raise typer.Exit(NOT_COMPARED)
         return
     if compare is not None or index:
         path, problems = publishing.publish(asked)

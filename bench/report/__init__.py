@@ -5,12 +5,13 @@ Import rule: this module and ``terminal`` stay light; matplotlib and Jinja2 load
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.audits import Coverage
+from bench.cell import Cell
 from bench.report.evidence import Evidence
 from bench.summary import CellSummary
 
@@ -41,6 +42,8 @@ class ReportMeta:
     #: The series of the nightly runs that the reported one belongs to.
     trends: tuple[Trend, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
+    #: Cell -> the options of the run that it is of, as words of ``twinbench run``: see ``reproduce``.
+    options: Mapping[Cell, tuple[str, ...]] = field(default_factory=dict)
 
 
 def write_report(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cell import Cell
 from bench.report import numbers
 from bench.report.facts import (
     against,
@@ -88,24 +89,24 @@ class CellEntry:
     word: str
     told: str
     reason: str
+    has_log: bool
     facts: tuple[tuple[str, str], ...]
     command: str
     origin: str
 
 
-def entries(summaries: Sequence[CellSummary]) -> list[CellEntry]:
-    """One per cell, in the order of the cells."""
-    return [_entry(one) for one in summaries]
+def entries(summaries: Sequence[CellSummary], options: Mapping[Cell, Sequence[str]]) -> list[CellEntry]:
+    """One per cell, in the order of the cells; ``options`` are those that its run was made with."""
+    return [_entry(one, options.get(one.cell, ())) for one in summaries]
 
 
-def _entry(one: CellSummary) -> CellEntry:
+def _entry(one: CellSummary, options: Sequence[str]) -> CellEntry:
     rate, times = speed(one), latency(one)
     told = "" if rate is None else f"{numbers.rate(rate)} {one.item}/s {numbers.spread(rate)}"
-    facts = [("also", rates_text(one))]
+    within = "" if rate is None else numbers.ends(rate)
+    facts = [("throughput, 95 %", f"{within} {one.item}/s" if within else ""), ("also", rates_text(one))]
     if times is not None:
         facts.append(("latency p50 / p90 / p99", numbers.latencies(times, one.latency_samples)))
-    if rate is not None and rate.low is not None and rate.high is not None:
-        facts.append(("95 % interval", f"{numbers.significant(rate.low, 4)} to {numbers.significant(rate.high, 4)}"))
     if one.limit is not None:
         facts.append(("error, limit", f"{numbers.error(one.error)}, {numbers.error(one.limit)}"))
     facts += [
@@ -121,9 +122,10 @@ def _entry(one: CellSummary) -> CellEntry:
         word=outcome_word(one.outcome),
         told=told,
         reason=one.reason,
+        has_log=bool(one.log_tail),
         facts=tuple((name, value) for name, value in facts if value),
-        command="" if one.imported is not None else command_for(one.cell),
-        origin=origin(one),
+        command="" if one.imported is not None else command_for(one.cell, options),
+        origin=origin(one, options),
     )
 
 

@@ -29,7 +29,7 @@ def render(found: Compared) -> str:
     parts = [
         _table([row for row in rows if row.word in ("slower", "faster")], "changed", opened=True),
         _facts(told) if found.kind == "stored" else [],
-        _inconclusive([row for row in rows if row.word == "inconclusive"]),
+        _inconclusive([row for row in rows if row.word == "inconclusive"], told["limit"]),
         _table([row for row in rows if row.word == "same"], "the same", opened=False),
         folded("not compared", [f"- {plain(cell)}: {code(why)}" for cell, why in told["left_out"]]),
     ]
@@ -42,9 +42,10 @@ def _table(rows: Sequence[Row], what: str, opened: bool) -> list[str]:
     return folded(what, lines, HEAD, opened=opened)
 
 
-def _inconclusive(rows: Sequence[Row]) -> list[str]:
+def _inconclusive(rows: Sequence[Row], limit: str) -> list[str]:
     lines = [f"| {row.ratio} | {plain(_name(row))} | {plain(row.needs or row.why)} |" for row in rows]
-    return folded("inconclusive", lines, ["| B / A | cell | what it would take |", "|---:|---|---|"])
+    head = [plain(limit), ""] if limit else []
+    return folded("inconclusive", lines, [*head, "| B / A | cell | what it would take |", "|---:|---|---|"])
 
 
 def _facts(told: dict[str, Any]) -> list[str]:

@@ -16,10 +16,10 @@ from bench.report.differences import surroundings
 from bench.report.facts import count
 from bench.report.rendering import rendered
 from bench.report.sections import ratio_text
-from bench.report.weighing import WORDS, by_strength, needs
-from bench.stats import GeometricMean
+from bench.report.weighing import NO_NUMBER, WORDS, by_strength, limit_sentence, needs
+from bench.stats import GeometricMean, t_quantile
 from bench.summary import CellSummary, Interval
-from bench.verdict import LOOKS, Comparison
+from bench.verdict import ALPHA, LOOKS, Comparison
 
 Rows = Mapping[Cell, CellSummary]
 #: A bar is drawn on a strip of this size, in units of its own.
@@ -90,6 +90,8 @@ def values(found: Compared) -> dict[str, Any]:
     reach = _reach(order, found.margin)
     around = surroundings(found.rows_a, found.rows_b)
     counts = Counter(one.verdict.word for one in order)
+    rows = [_row(one, a, b, found, reach) for one in order]
+    stuck = any(row.needs.endswith(NO_NUMBER) for row in rows)
     return {
         "version": __version__,
         "title": found.title or title_of(found),
@@ -97,9 +99,10 @@ def values(found: Compared) -> dict[str, Any]:
         "b": found.b,
         "kind": found.kind,
         "headline": headline(counts, len(found.comparisons) - len(order), found.margin),
-        "mean": mean_sentence(found.mean),
+        "mean": mean_sentence(found.mean, found.session_sd if found.kind == "stored" else 0.0),
         "around": around,
-        "rows": [_row(one, a, b, found, reach) for one in order],
+        "rows": rows,
+        "limit": limit_sentence(found.margin, found.session_sd) if stuck else "",
         "counts": {word: counts[word] for word in WORDS},
         "axis": (numbers.significant(math.exp(-reach), 2), numbers.significant(math.exp(reach), 2)),
         "margin": numbers.percent(found.margin),
@@ -151,14 +154,23 @@ def headline(counts: Counter[str], not_compared: int, margin: float) -> str:
     return f"Of {count(compared, 'cell')}, B is {', '.join(told)}{rest}."
 
 
-def mean_sentence(mean: GeometricMean) -> str:
-    """The geometric mean over cells, or "" where there is none."""
+def mean_sentence(mean: GeometricMean, session_sd: float) -> str:
+    """The geometric mean over cells, or "" where there is none.
+
+    ``session_sd``: of the scatter between the two sessions, 0 for duets. Its size is told, for it moves all cells of a
+    session together and no number of cells averages it out.
+    """
     if mean.interval is None:
         return ""
     within = numbers.times_span(mean.interval)
+    told = f"Over {count(len(mean.included), 'cell')}, B has {numbers.times(mean.interval)} the speed of A as a "
+    told += "geometric mean" + (f" ({within}, over the choice of cells alone)" if within else "")
+    if not session_sd:
+        return f"{told}."
+    moved = math.exp(min(t_quantile(1 - ALPHA / 2, math.inf) * math.sqrt(2) * session_sd, 50.0))
     return (
-        f"Over {count(len(mean.included), 'cell')}, B has {numbers.times(mean.interval)} the speed of A as a geometric "
-        f"mean{f' ({within}, over the choice of cells)' if within else ''}."
+        f"{told}; what differs between two sessions is not in it, and may move all cells together by up to "
+        f"{numbers.significant(moved, 3)}×."
     )
 
 

@@ -11,10 +11,12 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.cell import Cell
 from bench.report.compare_page import Compared
 from bench.report.facts import against, find_baselines, latency, speed
-from bench.report.weighing import by_strength, needs
+from bench.report.weighing import NO_NUMBER, by_strength, limit_sentence, needs
 from bench.summary import CellSummary, Interval
+from bench.verdict import Comparison
 
 Columns = Mapping[str, str]
 
@@ -95,9 +97,15 @@ def compared(found: Compared) -> str:
             words
             | _interval("ratio", told.ratio)
             | {"verdict": word, "p_value": told.p_value, "blocks": told.blocks, "why": told.detail,
-               "needs": needs(one, a, b, found.margin, found.session_sd)}
+               "needs": _needs(one, a, b, found)}
         )  # fmt: skip
     return _text(COMPARED, rows)
+
+
+def _needs(one: Comparison, a: Mapping[Cell, CellSummary], b: Mapping[Cell, CellSummary], found: Compared) -> str:
+    """What it would take, with the reason that a page gives once above its table."""
+    told = needs(one, a, b, found.margin, found.session_sd)
+    return f"{told}. {limit_sentence(found.margin, found.session_sd)}" if told.endswith(NO_NUMBER) else told
 
 
 def _words(cell: Any) -> dict[str, Any]:

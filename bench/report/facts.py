@@ -268,16 +268,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def origin(summary: CellSummary) -> str:
-    """The command that measures the cell, or where it was imported from."""
+def origin(summary: CellSummary, options: Sequence[str] = ()) -> str:
+    """The command that measures the cell with its run's ``options``, or where it was imported from."""
     if summary.imported is None:
-        return command_for(summary.cell)
+        return command_for(summary.cell, options)
     return f"imported from a file of {summary.imported}, not verified"
 
 
-def command_for(cell: Cell) -> str:
-    """The command line that measures this cell alone, quoted for a POSIX shell."""
+def command_for(cell: Cell, options: Sequence[str] = ()) -> str:
+    """The command line that measures this cell alone, quoted for a POSIX shell; ``options`` are those of its run."""
     words = ["twinbench", "run", f"{cell.workload}:{cell.size}", "--phase", cell.phase, "--variant", cell.variant]
     words += ["--environment", cell.environment, "--device", cell.device, "--precision", cell.precision]
-    words += ["--mode", cell.mode, "--batch", str(cell.batch)]
+    words += ["--mode", cell.mode, "--batch", str(cell.batch), *options]
     return shlex.join(words)

@@ -98,6 +98,17 @@ def span(low: float, high: float) -> str:
     return f"{significant(low, 2)}–{significant(high, 2)}"
 
 
+def ends(interval: Interval) -> str:
+    """``1,440–1,500``: the ends with the digits of the estimate, two each where lopsided; "" without an interval."""
+    width = relative_half_width(interval)
+    if width is None or interval.low is None or interval.high is None:
+        return ""
+    if width > SYMMETRIC_UP_TO:
+        return span(interval.low, interval.high)
+    decimals = supported_decimals(interval)
+    return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}"
+
+
 def percent(share: float) -> str:
     """``3 %``, ``0.4 %``: one digit below ten, whole per cents above."""
     value = 100 * share

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.cell import Cell
+from bench.labels import meaning
 from bench.report import (
     ReportMeta,
     audit,
@@ -161,7 +162,7 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "machine": machines.machine_of(summaries),
         "timed": TIMED,
         "not_timed": NOT_TIMED,
-        "entries": cells.entries(summaries),
+        "entries": cells.entries(summaries, meta.options),
         "raw": bool(evidence.raw),
         "raw_note": evidence.raw_note,
         "skipped": meta.skipped_lines[:MAX_SKIPPED],
@@ -257,7 +258,11 @@ def _scalings(summaries: Sequence[CellSummary], series: Mapping[str, int]) -> di
 
 def _noise(summaries: Sequence[CellSummary]) -> dict[str, Any]:
     labels, rows = sections.noise(summaries)
-    return {"noise_labels": labels, "noise_rows": rows}
+    return {
+        "noise_labels": labels,
+        "noise_rows": rows,
+        "noise_meanings": [(label, meaning(label)) for label in labels],
+    }
 
 
 def _roofs_cut(total: int) -> str:

@@ -11,8 +11,12 @@ from typing import Any
 from bench.errors import UsageError
 from bench.report.names import ELEMENT, FORMAT
 
-#: Attributes that say something; the rest is how it looks.
-TELLING = frozenset({"title", "alt", "aria-label", "href", "value", "content"})
+#: Attributes that say something, or hide it; the rest is how it looks.
+TELLING = frozenset({"title", "alt", "aria-label", "href", "value", "content", "hidden", "inert"})
+#: These tell outside drawings, where rules of style colour and hide by them; within, they are shapes.
+TELLING_IN_TEXT = frozenset({"class", "open", "style"})
+#: Elements whose text a browser does not show, or not at first.
+HIDING = frozenset({"template", "noscript", "dialog"})
 #: What a piece stands under, from the widest.
 HEADINGS = ("h2", "h3", "summary")
 #: Elements without an end.
@@ -98,8 +102,11 @@ class _Reader(HTMLParser):
             self._row = ""
         if tag not in VOID:
             self._open.append(tag)
+        if tag in HIDING:
+            self._take(f"<{tag}>")
+        in_text = "svg" not in self._open
         for name, value in attrs:
-            if name in TELLING or name.startswith("data-"):
+            if name in TELLING or name.startswith("data-") or (in_text and name in TELLING_IN_TEXT):
                 self._take(f"{name}: {value or ''}")
 
     def handle_endtag(self, tag: str) -> None:

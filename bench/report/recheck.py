@@ -39,6 +39,18 @@ def _groups(section: str, page: Mapping[str, Any], raw: Mapping[str, Any]) -> It
     yield from (f"{noun} {key} is in the records, but not on the page" for key in raw if key not in page)
 
 
+def data_differences(page: Any, fresh: Any, path: str = "") -> Iterator[str]:
+    """A sentence for each place where the page's data are not those of the page made anew, named by its keys."""
+    if isinstance(page, dict) and isinstance(fresh, dict):
+        for key in dict.fromkeys((*page, *fresh)):
+            yield from data_differences(page.get(key, MISSING), fresh.get(key, MISSING), f"{path}.{key}".strip("."))
+    elif isinstance(page, list) and isinstance(fresh, list) and len(page) == len(fresh):
+        for number, (told, found) in enumerate(zip(page, fresh, strict=True)):
+            yield from data_differences(told, found, f"{path}[{number}]")
+    elif not alike(page, fresh):
+        yield f"{path} is {_quoted(page)} in the page's data, {_quoted(fresh)} in those of the page made anew"
+
+
 def alike(told: Any, found: Any) -> bool:
     """Whether two figures are the same, but for how they were rounded."""
     if isinstance(told, bool) or isinstance(found, bool):
@@ -50,6 +62,11 @@ def alike(told: Any, found: Any) -> bool:
 
 def _text(value: Any) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _quoted(value: Any) -> str:
+    """Text in quotes, cut; a figure, or that it is missing, as it is."""
+    return _cut(value) if isinstance(value, str) and value is not MISSING else _text(value)
 
 
 def text_differences(page: Page, fresh: Page) -> Iterator[str]:
