@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from bench.cell import Cell
 from bench.report import figures, numbers
 from bench.report.evidence import Process
 from bench.report.facts import (
+    Work,
     accelerations,
     against,
+    count,
     find_baselines,
     latency,
     mean_ratio,
@@ -50,8 +53,9 @@ def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline
                 for one in rows
             ]
         axis = "slower than its CPU  ←  1×  →  faster (log scale); large: geometric mean, small: single cells"
-        alt = "Speed of accelerators over CPUs, by environment; the table below has the numbers"
-        return Picture("answer", partial(figures.gains, lines, axis), alt)
+        alt = "Speed of each accelerator over the CPU of its own environment; the grid has the ratio of every cell"
+        narrow = partial(figures.narrow_gains, lines, axis)
+        return Picture("answer", partial(figures.gains, lines, axis), alt, narrow=narrow)
     bases = find_baselines(summaries, baseline)
     groups: dict[str, tuple[CellSummary, list[Interval]]] = {}
     for one in summaries:
@@ -63,8 +67,19 @@ def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline
     ordered = sorted(groups.items(), key=lambda pair: -mean_ratio(pair[1][1]).estimate)
     lines = [_gain(name, one.cell.environment, ratios, series) for name, (one, ratios) in ordered[:MAX_GAINS]]
     axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
-    alt = "Speed over the baseline, over the works that both sides have; the grid below has the numbers"
-    return Picture("answer", partial(figures.gains, lines, axis), alt, _cut(len(lines), len(ordered), "rows"))
+    alt = f"Speed over {_named(bases)}, over the works that both sides have; the grid has the ratio of every cell"
+    cut = _cut(len(lines), len(ordered), "rows")
+    narrow = partial(figures.narrow_gains, lines, axis)
+    return Picture("answer", partial(figures.gains, lines, axis), alt, cut, narrow=narrow)
+
+
+def _named(bases: Mapping[Work, CellSummary]) -> str:
+    """``the baseline, torch/cpu eager fp32``; where works have different ones, in how many each is it."""
+    places = Counter(where(one.cell) for one in bases.values())
+    told = [
+        place if len(places) == 1 else f"{place} in {count(number, 'work')}" for place, number in places.most_common()
+    ]
+    return f"the baseline, {' and '.join(told)}"
 
 
 def _gain(label: str, environment: str, ratios: Sequence[Interval], series: Mapping[str, int]) -> Line:

@@ -163,6 +163,18 @@ def test_narrow_pages_do_not_scroll_sideways(page_file: Path, open_page: Open, w
     assert page.locator("#theme").is_visible()
 
 
+def test_a_phone_sees_the_whole_answer(page_file: Path, sample_file: Path, open_page: Open) -> None:
+    """The main figure has a narrow form, which the screen holds without scrolling; it names what 1× is."""
+    visible = "all => all.filter(one => one.checkVisibility()).map(one => one.getAttribute('class'))"
+    reach = "all => all.map(one => one.closest('.scroll').scrollWidth - one.closest('.scroll').clientWidth)"
+    for file, named in ((page_file, "the CPU of its own environment"), (sample_file, "torch/cpu fp32 eager")):
+        phone = open_page(file, viewport={"width": 390, "height": 844})
+        assert phone.eval_on_selector_all("figure.answer svg", visible) == ["narrow"]
+        assert phone.eval_on_selector_all("figure.answer svg.narrow", reach) == [0]
+        assert named in phone.inner_text("figure.answer figcaption")
+        assert open_page(file).eval_on_selector_all("figure.answer svg", visible) == ["wide"]
+
+
 def test_print_shows_all_reasons_and_no_controls(page_file: Path, open_page: Open, tmp_path: Path) -> None:
     page = open_page(page_file, color_scheme="dark")
     page.emulate_media(media="print")
