@@ -5,8 +5,7 @@ Each takes a palette last and returns a figure; ``ink`` makes pictures of them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,10 @@ from bench.summary import Interval
 
 #: Inches; an SVG inch is 72 units.
 WIDTH, ROW, HEAD, FOOT = 9.0, 0.27, 0.12, 0.45
+#: The same for a phone, where labels stand above their rows; a line of words, and the characters that fit in it.
+NARROW, LINE, FITTING = 4.4, 0.21, 46
+#: Points that the longest label of a ratio axis takes, with a gap.
+TICK_ROOM = 46
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,40 @@ class Line:
 def gains(lines: Sequence[Line], axis: str, palette: Palette) -> Figure:
     """A mean with its interval per row, and the ratios that it is of as small dots, around the 1× line."""
     figure, axes = canvas(len(lines), palette, row=0.36)
+    _gains(axes, lines, _rated(axes, lines, palette), palette)
+    axes.set_xlabel(axis)
+    return figure
+
+
+def narrow_gains(lines: Sequence[Line], axis: str, palette: Palette) -> Figure:
+    """``gains`` for a phone: the words of a row above its marks, in two lines where one cannot hold them."""
+    tall = any(len(line.label) + len(line.text) > FITTING for line in lines)
+    row, foot = LINE * (3.5 if tall else 2.5), 0.45 + LINE * axis.count("; ")
+    height = HEAD + row * len(lines) + foot
+    figure = Figure(figsize=(NARROW, height))
+    axes = figure.add_axes((0.03, foot / height, 0.94, 1 - (HEAD + foot) / height))
+    _style(axes, len(lines) - 0.5, -0.5, palette)
+    side = axes.get_yaxis_transform()
+    found = []
+    for y, line in enumerate(lines):
+        # On paper of their own: lines of the plot run behind them.
+        look: dict[str, Any] = {"va": "center", "bbox": {"facecolor": palette.paper, "linewidth": 0, "pad": 1}}
+        look |= {"transform": side, "zorder": 2.5}
+        strong = {} if line.interval else {"color": palette.muted, "weight": "bold"}
+        first, second = (y - 0.32, y - 0.03) if tall else (y - 0.22, y - 0.22)
+        axes.text(0, first, plain(line.label), **look, **strong)
+        if line.text:
+            axes.text(0 if tall else 1, second, plain(line.text), ha="left" if tall else "right", **look)
+        if line.interval is not None:
+            found.append((y + 0.24, line, line.interval))
+    _gains(axes, lines, found, palette)
+    axes.set_xlabel(axis.replace("; ", ";\n"))
+    return figure
+
+
+def _gains(axes: Axes, lines: Sequence[Line], found: Sequence[tuple[float, Line, Interval]], palette: Palette) -> None:
+    """The marks of ``gains`` and their axis; ``found`` says at which height each stands."""
     axes.axvline(1, color=palette.ink, linewidth=1.2)
-    found = _rated(axes, lines, palette)
     for y, line, ratio in found:
         colour = palette.of(line.series)
         axes.scatter(line.dots, [y] * len(line.dots), s=16, color=colour, alpha=0.35, linewidth=0)
@@ -51,8 +86,6 @@ def gains(lines: Sequence[Line], axis: str, palette: Palette) -> Figure:
             axes.hlines(y, ratio.low, ratio.high, color=palette.ink, linewidth=2.2)
         axes.scatter([ratio.estimate], [y], s=70, color=colour, edgecolors=palette.paper, linewidth=1.2, zorder=3)
     ratio_axis(axes, [1.0, *_ends(found), *(dot for line in lines for dot in line.dots)])
-    axes.set_xlabel(axis)
-    return figure
 
 
 def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
@@ -195,9 +228,9 @@ def timeline(strokes: Sequence[Stroke], lanes: Sequence[str], palette: Palette) 
     return figure
 
 
-def _rated(axes: Axes, lines: Sequence[Line], palette: Palette) -> list[tuple[int, Line, Interval]]:
+def _rated(axes: Axes, lines: Sequence[Line], palette: Palette) -> list[tuple[float, Line, Interval]]:
     """Write the words of all lines; (row, line, interval) of those that are no headings."""
-    found = []
+    found: list[tuple[float, Line, Interval]] = []
     for y, line in enumerate(lines):
         if line.interval is None:
             heading(axes, y, line.label, palette)
@@ -221,7 +254,7 @@ def _dots(axes: Axes, places: Sequence[tuple[float, float]], **look: Any) -> Non
         axes.scatter(x, y, clip_on=False, **look)
 
 
-def _ends(found: Sequence[tuple[int, Line, Interval]]) -> list[float]:
+def _ends(found: Sequence[tuple[float, Line, Interval]]) -> list[float]:
     return [end for _, _, ratio in found for end in (ratio.estimate, ratio.low, ratio.high) if end is not None]
 
 
@@ -230,13 +263,17 @@ def canvas(rows: int, palette: Palette, share: float = 0.44, row: float = ROW) -
     height = HEAD + row * rows + FOOT
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes((0.30, FOOT / height, share, 1 - (HEAD + FOOT) / height))
-    axes.set_ylim(rows - 0.4, -0.6)
+    _style(axes, rows - 0.4, -0.6, palette)
+    return figure, axes
+
+
+def _style(axes: Axes, low: float, high: float, palette: Palette) -> None:
+    axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="x", length=3)
     axes.grid(axis="x", color=palette.rule, linewidth=0.7)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def words(axes: Axes, y: int, line: Line) -> None:
@@ -255,21 +292,41 @@ def heading(axes: Axes, y: int, label: str, palette: Palette) -> None:
 def ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
     """A log axis for ratios, which reaches to all ``ends`` and a little beyond 1 on both sides."""
     low, high = min(*ends, 0.97) / 1.06, max(*ends, 1.03) * 1.06
+    if high / low >= 2.5:
+        low, high = min(low, 0.48), max(high, 2.1)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    if high / low < 2.5:
-        step = 0.05 if high / low < 1.4 else 0.1 if high / low < 1.9 else 0.2
-        ticks = [1 + step * place for place in range(-20, 40)]
-    elif high / low > 1e3:
-        ticks = [10.0**power for power in range(-12, 13)]
-    else:
-        stride = max(1, math.ceil(math.log2(high / low) / 9))
-        low, high = min(low, 0.48), max(high, 2.1)
-        axes.set_xlim(low, high)
-        ticks = [2.0**power for power in range(-30, 60) if power % stride == 0]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    figure = axes.get_figure()
+    assert figure is not None
+    points = 72 * axes.get_position().width * figure.get_figwidth()
+    ticks = next(found for found in _ratio_ticks(low, high) if len(found) <= max(2, points // TICK_ROOM))
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}×" if value >= 10 else f"{value:.3g}×"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ratio_tick(value)))
+
+
+def _ratio_ticks(low: float, high: float) -> Iterator[list[float]]:
+    """Ticks from ``low`` to ``high``, ever fewer; the last is 1× alone."""
+    if high / low < 2.5:
+        for step in (0.05, 0.1, 0.2, 0.5):
+            yield [tick for place in range(-20, 40) if low <= (tick := 1 + step * place) <= high]
+    base = 10.0 if high / low > 1e3 else 2.0
+    for stride in range(1, 400):
+        powers = range(-300 // stride * stride, 301, stride)
+        yield [tick for power in powers if low <= (tick := base**power) <= high]
+    yield [1.0]
+
+
+def ratio_tick(value: float) -> str:
+    """``1/32×``, ``0.95×``, ``8×``, ``10 k×``: an exact label, or no more digits than it has."""
+    below = 1 / value
+    if max(value, below) >= 1e15:
+        return f"{value:.0e}×"
+    if value >= 1e4:
+        return f"{short(value)}×"
+    if value <= 0.5 and abs(below - round(below)) < 1e-6 * below:
+        return f"1/{short(round(below)) if below >= 1e4 else round(below)}×"
+    return f"{value:,.0f}×" if value >= 10 else f"{value:.3g}×"
 
 
 def _decades(low: float, high: float) -> list[float]:

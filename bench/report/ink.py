@@ -98,7 +98,8 @@ class StyleSheet:
 class Picture:
     """A figure, what a screen reader says of it, what it leaves out ("" when nothing), and its name as a file.
 
-    ``hover``: what is told of the artist that was given this gid.
+    ``hover``: what is told of the artist that was given this gid. ``narrow``: the figure as a phone shows it, where the
+    wide one would leave the screen; both are in the page, and its style sheet shows one.
     """
 
     name: str
@@ -106,24 +107,31 @@ class Picture:
     alt: str
     cut: str = ""
     hover: tuple[tuple[str, str], ...] = ()
+    narrow: Drawing | None = None
 
     def inline(self, styles: StyleSheet) -> str:
-        """The figure as an ``<svg>`` element to be put into HTML as it stands."""
-        text = _svg_text(self.draw, PAGE, transparent=True)
+        """The figure as an ``<svg>`` element to be put into HTML as it stands; two where it has a ``narrow`` one."""
+        if self.narrow is None:
+            return self._element(self.draw, styles)
+        return self._element(self.draw, styles, "wide") + self._element(self.narrow, styles, "narrow")
+
+    def _element(self, draw: Drawing, styles: StyleSheet, kind: str = "") -> str:
+        text = _svg_text(draw, PAGE, transparent=True)
         for colour, variable in VARIABLES.items():
             text = text.replace(colour, f"var({variable})")
         text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
         text = re.sub(r"font-family: [^;\"]*;?", "", text)
         text = re.sub(r"font: ([^;\"']*px) [^;\"]*", r"font: \1 var(--sans)", text)
         text = _titled(text, dict(self.hover))
-        text = _own_ids(text, self.alt)
+        text = _own_ids(text, self.alt + kind)
         text = re.sub(r' style="([^"]*)"', lambda m: f' class="{styles.name(m[1].strip())}"', text)
         view = re.search(r'viewBox="([^"]+)"', text)
         assert view is not None
         body = re.sub(r"\n\s*", "\n", text[text.index(">") + 1 :])
         name = html.escape(self.alt, quote=True)
         links = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
-        return f'<svg role="img" aria-label="{name}" viewBox="{view[1]}" {links}>{body}'
+        shown = f' class="{kind}"' if kind else ""
+        return f'<svg{shown} role="img" aria-label="{name}" viewBox="{view[1]}" {links}>{body}'
 
     def save(self, folder: Path) -> list[Path]:
         """The figure as SVG and PNG (200 dpi) in ``folder``, on white, for papers and slides."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from bench.cell import Cell
 from bench.report import figures, numbers, ranking
 from bench.report.evidence import Process
 from bench.report.facts import (
+    Work,
     accelerations,
     count,
+    find_baselines,
     latency,
     precision_order,
     speed,
@@ -42,11 +45,12 @@ def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline
     if gains:
         rankings = [(f"{device_name(gain.device)} over the CPU", ranking.over_cpu(gain)) for gain in gains]
         axis = "slower than its CPU  ←  1×  →  faster (log scale); large: geometric mean, small: single cells"
-        alt = "Speed of accelerators over CPUs, by environment; the table below has the numbers"
+        alt = "Speed of each accelerator over the CPU of its own environment; the grid has the ratio of every cell"
     else:
         rankings = [("", ranking.over_baseline(summaries, baseline))]
         axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
-        alt = "Speed over the baseline, over the works that all rows share; the grid below has the numbers"
+        bases = find_baselines(summaries, baseline)
+        alt = f"Speed over {_named(bases)}, over the works that all rows share; the grid has the ratio of every cell"
     if not any(found.ranked for _, found in rankings):
         return None
     lines, notes = [], []
@@ -65,7 +69,17 @@ def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline
                 f"that lack some of them stand apart, unranked, each over its own."
             )
         notes.append(_cut(len(kept) + len(others), len(rows), "rows"))
-    return Picture("answer", partial(figures.gains, lines, axis), alt, " ".join(filter(None, notes)))
+    narrow = partial(figures.narrow_gains, lines, axis)
+    return Picture("answer", partial(figures.gains, lines, axis), alt, " ".join(filter(None, notes)), narrow=narrow)
+
+
+def _named(bases: Mapping[Work, CellSummary]) -> str:
+    """``the baseline, torch/cpu eager fp32``; where works have different ones, in how many each is it."""
+    places = Counter(where(one.cell) for one in bases.values())
+    told = [
+        place if len(places) == 1 else f"{place} in {count(number, 'work')}" for place, number in places.most_common()
+    ]
+    return f"the baseline, {' and '.join(told)}"
 
 
 def _gain(row: ranking.Gains, series: Mapping[str, int]) -> Line:

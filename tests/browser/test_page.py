@@ -34,19 +34,19 @@ def test_click_and_key_sort(page_file: Path, open_page: Open) -> None:
     page = open_page(page_file)
     head(page, "throughput").click()
     page.wait_for_selector("table.cells th[aria-sort=ascending]")
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[6].dataset.sort < 300")
-    rates = [float(text) for text in column(page, 6) if text]
+    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[5].dataset.sort < 300")
+    rates = [float(text) for text in column(page, 5) if text]
     assert rates == sorted(rates)
     assert len(rates) > 50
-    assert column(page, 6)[-1] == "", "cells without a speed come last"
+    assert column(page, 5)[-1] == "", "cells without a speed come last"
     head(page, "throughput").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("table.cells th[aria-sort=descending]")
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[6].dataset.sort > 300")
-    assert [float(text) for text in column(page, 6) if text] == sorted(rates, reverse=True)
-    assert column(page, 6)[-1] == ""
+    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[5].dataset.sort > 300")
+    assert [float(text) for text in column(page, 5) if text] == sorted(rates, reverse=True)
+    assert column(page, 5)[-1] == ""
     head(page, "environment").click()
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[1].textContent === 'jax'")
+    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[1].textContent === 'jax/cpu'")
     assert column(page, 1) == sorted(column(page, 1))
 
 
@@ -56,8 +56,8 @@ def test_filter_by_words_and_outcome(page_file: Path, open_page: Open) -> None:
     assert page.inner_text("#shown") == "60 of 60 cells"
     page.fill("#filter", "jax CUDA fp16")
     assert page.inner_text("#shown") == "3 of 60 cells"
-    assert set(column(page, 1)) == {"jax"}
-    assert set(column(page, 3)) == {"fp16"}
+    assert set(column(page, 1)) == {"jax/cuda"}
+    assert set(column(page, 2)) == {"fp16"}
     heads = page.eval_on_selector_all(
         ".work:not([hidden]) table.grid tbody tr:not([hidden]) th", "all => all.map(one => one.firstChild.textContent)"
     )
@@ -161,6 +161,67 @@ def test_narrow_pages_do_not_scroll_sideways(page_file: Path, open_page: Open, w
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#filter").is_visible()
     assert page.locator("#theme").is_visible()
+
+
+def test_a_phone_sees_the_whole_answer(page_file: Path, sample_file: Path, open_page: Open) -> None:
+    """The main figure has a narrow form, which the screen holds without scrolling; it names what 1× is."""
+    visible = "all => all.filter(one => one.checkVisibility()).map(one => one.getAttribute('class'))"
+    reach = "all => all.map(one => one.closest('.scroll').scrollWidth - one.closest('.scroll').clientWidth)"
+    for file, named in ((page_file, "the CPU of its own environment"), (sample_file, "torch/cpu fp32 eager")):
+        phone = open_page(file, viewport={"width": 390, "height": 844})
+        assert phone.eval_on_selector_all("figure.answer svg", visible) == ["narrow"]
+        assert phone.eval_on_selector_all("figure.answer svg.narrow", reach) == [0]
+        assert named in phone.inner_text("figure.answer figcaption")
+        assert open_page(file).eval_on_selector_all("figure.answer svg", visible) == ["wide"]
+
+
+def widths(page: Any) -> list[tuple[str, int]]:
+    """What scrolls sideways, and by how many pixels."""
+    found: list[tuple[str, int]] = page.eval_on_selector_all(
+        ".scroll",
+        """all => all.map(one => [one.getAttribute("aria-label"), one.scrollWidth - one.clientWidth])
+                  .filter(([, over]) => over > 1)""",
+    )
+    return [(label, over) for label, over in found]
+
+
+def test_the_list_fits_a_desktop(page_file: Path, sample_file: Path, open_page: Open) -> None:
+    """No column of it lies beyond the edge."""
+    for file in (page_file, sample_file):
+        page = open_page(file)
+        assert [one for one in widths(page) if one[0] == "list of all cells"] == []
+        page.evaluate("document.querySelectorAll('table.cells td').forEach(one => (one.style.whiteSpace = 'nowrap'))")
+        page.evaluate("document.querySelector('table.cells td').textContent = 'a very long name '.repeat(9)")
+        assert [one for one in widths(page) if one[0] == "list of all cells"], "the check can fail"
+
+
+def test_what_scrolls_shows_it_at_its_edge(page_file: Path, open_page: Open) -> None:
+    """A fade at the right, which goes at the end and under the keyboard's focus; none where nothing scrolls."""
+    page = open_page(page_file, viewport={"width": 390, "height": 844})
+    mask = "one => getComputedStyle(one).maskImage"
+    grid = page.locator(".scroll:has(table.grid)").first
+    grid.scroll_into_view_if_needed()
+    fade = "one => getComputedStyle(one).getPropertyValue('--fade')"
+    assert "gradient" in grid.evaluate(mask)
+    assert grid.evaluate(fade) == "44px"
+    grid.evaluate("one => one.scrollTo(one.scrollWidth, 0)")
+    page.wait_for_function(f"({fade})(document.querySelector('.scroll:has(table.grid)')) === '0px'")
+    grid.evaluate("one => one.scrollTo(0, 0)")
+    page.keyboard.press("Tab")
+    grid.focus()
+    assert grid.evaluate(mask) == "none"
+    assert page.locator("figure.answer .scroll").evaluate(mask) == "none"
+
+
+def test_paper_cuts_no_column(page_file: Path, sample_file: Path, open_page: Open) -> None:
+    """A4 less its margins is 718 px wide; nothing scrolls there."""
+    for file in (page_file, sample_file):
+        page = open_page(file, viewport={"width": 718, "height": 1000})
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert widths(page) == []
+        page.evaluate("document.querySelector('table.course').style.fontSize = '14px'")
+        assert widths(page), "the check can fail"
 
 
 def test_print_shows_all_reasons_and_no_controls(page_file: Path, open_page: Open, tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_print_shows_all(site: Path, open_page: Open) -> None:
     assert sorted(words(page)) == ["faster", "inconclusive", "same", "slower"]
 
 
+def test_a_phone_sees_bars_and_what_it_would_take(site: Path, open_page: Open) -> None:
+    """Each comparison is a block there: nothing of it lies beyond the right edge."""
+    page = open_page(site / f"{A}..{B}.html", viewport={"width": 390, "height": 844})
+    beyond = (
+        """all => all.filter(one => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth).length"""
+    )
+    assert page.eval_on_selector_all(".cells :is(svg, td.why)", beyond) == 0
+    assert page.locator(".cells tr.inconclusive td.why").is_visible()
+    page.evaluate("document.querySelectorAll('.cells :is(tr, td, th)').forEach(one => (one.style.display = 'revert'))")
+    assert page.eval_on_selector_all(".cells :is(svg, td.why)", beyond) > 0, "the check can fail"
+
+
 def test_the_index_leads_to_its_pages(site: Path, open_page: Open) -> None:
     page = open_page(site / "index.html")
     page.click(f"text=against {A}")

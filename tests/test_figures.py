@@ -1,0 +1,96 @@
+"""Drawings as a reader gets them: no label runs into the next, and what a label says is what the tick is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.report import figures
+from bench.report.figures import Line
+from bench.report.ink import PAPER
+from bench.summary import Interval
+
+AXIS = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
+SPANS = [
+    (0.99, 1.01),
+    (0.8, 1.1),
+    (0.7, 1.2),
+    (0.6, 1.4),
+    (0.5, 1.2),
+    (0.4, 1.9),
+    (1 / 41, 2.5),
+    (1 / 900, 1),
+    (0.3, 64),
+]
+WIDE_SPANS = [(1e-4, 1), (1, 3e5), (1e-9, 1e9), (1e-30, 1e30)]
+
+
+def rows(low: float, high: float) -> list[Line]:
+    return [
+        Line("a heading"),
+        Line("torch/cpu fp16 eager", Interval(low, low, low), "0.32× (0.19–0.53×), n = 2", 0, (low, high)),
+        Line("tensorflow/cuda bf16 compiled", Interval(high, high, high), "0.49× (0.34–0.72×), n = 3", 1, (low, high)),
+    ]
+
+
+def drawn(figure: Figure) -> Figure:
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()  # type: ignore[no-untyped-call, unused-ignore]
+    return figure
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Neighbouring labels of the x axis that touch: less than 3 points between them."""
+    (axes,) = figure.axes
+    labels = [one for one in axes.get_xticklabels() if one.get_text()]
+    boxes = [one.get_window_extent() for one in labels]
+    gap = 3 * figure.dpi / 72
+    return [
+        (a.get_text(), b.get_text())
+        for (a, left), (b, right) in pairwise(zip(labels, boxes, strict=True))
+        if right.x0 - left.x1 < gap
+    ]
+
+
+@pytest.mark.parametrize("draw", [figures.gains, figures.narrow_gains])
+@pytest.mark.parametrize("span", SPANS + WIDE_SPANS)
+def test_ratio_labels_stand_apart(draw: type[Figure], span: tuple[float, float]) -> None:
+    figure = drawn(draw(rows(*span), AXIS, PAPER))  # type: ignore[arg-type, call-arg]
+    (axes,) = figure.axes
+    assert any(one.get_text() == "1×" for one in axes.get_xticklabels())
+    assert overlaps(figure) == []
+
+
+def test_the_check_of_labels_can_fail() -> None:
+    figure = figures.gains(rows(1 / 41, 2.5), AXIS, PAPER)
+    figure.axes[0].set_xticks([2.0**power for power in range(-5, 2)], [f"{2.0**power:.4f}×" for power in range(-5, 2)])
+    assert overlaps(drawn(figure))
+
+
+def test_ratio_labels_are_exact() -> None:
+    """``0.0312×`` was a rounded 1/32."""
+    for span in SPANS:
+        (axes,) = drawn(figures.gains(rows(*span), AXIS, PAPER)).axes
+        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+            assert float(Fraction(label.get_text().removesuffix("×").replace(",", ""))) == pytest.approx(tick, 1e-9)
+    assert [figures.ratio_tick(one) for one in (1 / 32, 0.95, 8, 1024, 1e5, 1e-5)] == [
+        "1/32×", "0.95×", "8×", "1,024×", "100 k×", "1/100 k×",
+    ]  # fmt: skip
+
+
+def test_a_phone_gets_words_above_marks_within_the_figure() -> None:
+    """No word leaves the narrow figure, and no mark lies under one."""
+    figure = drawn(figures.narrow_gains(rows(1 / 41, 2.5), AXIS, PAPER))
+    (axes,) = figure.axes
+    whole = figure.bbox
+    for one in [*axes.texts, axes.xaxis.label]:
+        box = one.get_window_extent()
+        assert box.x0 >= whole.x0 - 1, one.get_text()
+        assert box.x1 <= whole.x1 + 1, one.get_text()
+    heights = [axes.transData.transform(place)[1] for marks in axes.collections for place in marks.get_offsets()]
+    boxes = [one.get_window_extent() for one in axes.texts]
+    assert not [y for y in heights for box in boxes if box.y0 < y < box.y1]
