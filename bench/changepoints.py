@@ -66,6 +66,14 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What the regimes before the present one say of noise. ``taken``: the degrees of freedom that their levels took."""
+
+    residuals: Floats
+    taken: float
+
+
+@dataclass(frozen=True)
 class Change:
     """A level that changed. ``first``: index of the first night of the new level (drift: the first beyond the anchor).
 
@@ -135,6 +143,11 @@ def judge(
     Raises:
         ValueError: no night, unequal lengths, or a value that is not finite.
     """
+    nights, scatter = _checked(values, errors)
+    return _judge(nights, scatter, starts, _settled(nights, starts), confirmed and changed)
+
+
+def _checked(values: Sequence[float] | Floats, errors: Sequence[float] | Floats) -> tuple[Floats, Floats]:
     nights = np.asarray(values, dtype=np.float64)
     scatter = np.asarray(errors, dtype=np.float64)
     if nights.ndim != 1 or nights.size == 0 or nights.shape != scatter.shape:
@@ -146,14 +159,18 @@ def judge(
         raise ValueError(
             f"night {bad[0]} is {nights[bad[0]]} with standard error {scatter[bad[0]]}; both must be finite"
         )
+    return nights, scatter
+
+
+def _judge(nights: Floats, scatter: Floats, starts: Sequence[int], settled: Settled, reason: bool) -> Change | None:
+    """``judge``, with the settled nights already looked at; ``reason``: tonight alone may be enough."""
     begin = max(starts, default=0)
-    settled = _levels(nights[:begin], starts[:-1])
     regime = nights[begin:]
     prior = _prior_sd(scatter)
     for found in (_step(regime, settled, prior), _drift(regime, settled, prior)):
         if found is not None:
             return Change(found.kind, found.first + begin, found.size, found.strength)
-    return _tonight(nights, scatter, starts) if confirmed and changed else None
+    return _tonight(nights, scatter, starts) if reason else None
 
 
 def changes(
@@ -161,24 +178,34 @@ def changes(
     errors: Sequence[float] | Floats,
     confirmed: Sequence[bool] = (),
     changed: Sequence[bool] = (),
+    known: Sequence[tuple[int, Change]] = (),
+    judged: int = 0,
 ) -> list[tuple[int, Change]]:
     """Every change of a history as it would have been found: (index of the night that found it, change).
 
-    Night by night with what was known then: a later night never takes an alarm back.
+    Night by night with what was known then: a later night never takes an alarm back. So the first ``judged`` nights,
+    in which ``known`` was found, need no second look. The same as ``judge`` on every night, which is asked only on the
+    nights that could say something (``_Medians``): ten years are judged in time that grows with the nights.
+
+    Raises:
+        ValueError: as ``judge``.
     """
-    found: list[tuple[int, Change]] = []
-    starts: list[int] = []
-    for last in range(len(values)):
-        change = judge(
-            values[: last + 1],
-            errors[: last + 1],
-            starts,
-            bool(confirmed[last]) if last < len(confirmed) else False,
-            bool(changed[last]) if last < len(changed) else False,
-        )
+    found = list(known)
+    if len(values) == judged:
+        return found
+    nights, scatter = _checked(values, errors)
+    medians = _Medians(nights, judged)
+    starts = starts_of(found)
+    settled = _settled(nights, starts)
+    for last in range(judged, nights.size):
+        reason = last < len(confirmed) and last < len(changed) and bool(confirmed[last] and changed[last])
+        if not reason and not medians.tell(max(starts, default=0), last):
+            continue
+        change = _judge(nights[: last + 1], scatter[: last + 1], starts, settled, reason)
         if change is not None:
             found.append((last, change))
             starts = starts_of(found)
+            settled = _settled(nights, starts)
     return found
 
 
@@ -198,7 +225,53 @@ def _tonight(nights: Floats, scatter: Floats, starts: Sequence[int]) -> Change |
     return Change("tonight", nights.size - 1, size, abs(size) / prediction.sd) if abs(size) >= SMALLEST else None
 
 
-def _step(regime: Floats, settled: list[Floats], prior_sd: float) -> Change | None:
+class _Medians:
+    """The medians of the 3 to 57 nights that end with each night: all that a step or a drift is first asked for.
+
+    Which nights a regime has makes no difference to them, so they are found once for a series. ``_step`` and ``_drift``
+    ask for two medians that differ by ``SMALLEST``; ``tell`` asks the same of the same numbers.
+    """
+
+    def __init__(self, nights: Floats, judged: int = 0) -> None:
+        """For the nights from number ``judged`` on."""
+        self._nights = nights
+        self._offset = max(0, judged + 1 - WINDOW)
+        recent = nights[self._offset :]
+        self._of = np.zeros((recent.size, WINDOW))  # [the last night, how many]
+        for count in range(FEWEST_NIGHTS, min(WINDOW, recent.size + 1)):
+            ordered = np.sort(np.lib.stride_tricks.sliding_window_view(recent, count), axis=1)
+            self._of[count - 1 :, count] = (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2
+        self._full = np.zeros(recent.size, dtype=bool)  # can be a step in a regime of WINDOW nights or more
+        for after in range(FEWEST_NIGHTS, WINDOW - FEWEST_NIGHTS + 1):
+            rows = np.arange(WINDOW - 1, recent.size)
+            differences = self._of[rows, after] - self._of[rows - after, WINDOW - after]
+            self._full[rows] |= np.abs(differences) >= SMALLEST
+        self._anchor_of = (-1, 0)
+        self._anchor = 0.0
+
+    def tell(self, begin: int, last: int) -> bool:
+        """Whether the night ``last`` of the regime that began at ``begin`` can be a step or a drift at all."""
+        size = last + 1 - begin
+        if size < 2 * FEWEST_NIGHTS:
+            return False
+        row = last - self._offset
+        if size >= WINDOW:
+            step = bool(self._full[row])
+        else:
+            after = np.arange(FEWEST_NIGHTS, size - FEWEST_NIGHTS + 1)
+            differences = self._of[row, after] - self._of[row - after, size - after]
+            step = bool(np.abs(differences).max() >= SMALLEST)
+        return step or abs(float(self._of[row, FEWEST_NIGHTS]) - self._anchor_at(begin, size)) >= SMALLEST
+
+    def _anchor_at(self, begin: int, size: int) -> float:
+        nights = min(ANCHOR_NIGHTS, size - FEWEST_NIGHTS)
+        if self._anchor_of != (begin, nights):
+            self._anchor_of = (begin, nights)
+            self._anchor = float(np.median(self._nights[begin : begin + nights]))
+        return self._anchor
+
+
+def _step(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
     """PELT's split that tells most. PELT takes most of the time and is asked only when some split tells at all."""
     recent = regime[-WINDOW:]
     before, after = _running_medians(recent), _running_medians(recent[::-1])[::-1]
@@ -211,7 +284,7 @@ def _step(regime: Floats, settled: list[Floats], prior_sd: float) -> Change | No
                 tested[split] = change
     if not tested:
         return None
-    noise = _noise([*settled, recent], prior_sd)
+    noise = _noise([recent], prior_sd, settled)
     proposed = [tested[split] for split in breaks(recent, noise.sd) if split in tested]
     if not proposed:
         return None
@@ -229,7 +302,7 @@ def _running_medians(values: Floats) -> list[float]:
     return found
 
 
-def _drift(regime: Floats, settled: list[Floats], prior_sd: float) -> Change | None:
+def _drift(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
     """The last three nights against the anchor. The nights between say nothing about noise: they may be on the way."""
     anchor = regime[: min(ANCHOR_NIGHTS, regime.size - FEWEST_NIGHTS)]
     if anchor.size < FEWEST_NIGHTS:
@@ -238,7 +311,7 @@ def _drift(regime: Floats, settled: list[Floats], prior_sd: float) -> Change | N
 
 
 def _shift(
-    kind: str, before: Floats, after: Floats, first: int, settled: list[Floats], prior_sd: float
+    kind: str, before: Floats, after: Floats, first: int, settled: Settled, prior_sd: float
 ) -> Change | None:
     """The shift between two groups of nights: where it is large, significant and shared by most of the second."""
     old, new = float(np.median(before)), float(np.median(after))
@@ -248,7 +321,7 @@ def _shift(
     beyond = np.count_nonzero((after - (old + new) / 2) * size > 0)
     if beyond < max(FEWEST_NIGHTS, SHARE_BEYOND * after.size):
         return None
-    noise = _noise([*settled, before, after], prior_sd)
+    noise = _noise([before, after], prior_sd, settled)
     error = noise.sd * math.sqrt(_variance_of_level(before.size) + _variance_of_level(after.size))
     strength = abs(size) / error
     needed = max(FEWEST_STANDARD_ERRORS, t_quantile(1 - SHIFT_LEVEL / 2, noise.df))
@@ -281,14 +354,24 @@ def _prior_sd(errors: Sequence[float] | Floats) -> float:
     return math.hypot(within, BETWEEN_NIGHTS_SD)
 
 
-def _noise(levels: Sequence[Floats], prior_sd: float) -> Noise:
+def _settled(nights: Floats, starts: Sequence[int]) -> Settled:
+    """What the nights before the last of ``starts`` say."""
+    levels = _levels(nights[: max(starts, default=0)], starts[:-1])
+    return Settled(_residuals(levels), sum(_inflation(level.size) for level in levels))
+
+
+def _residuals(levels: Sequence[Floats]) -> Floats:
+    return np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
+
+
+def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = Settled(np.empty(0), 0.0)) -> Noise:
     """The nights' own scatter around the median of their level, weighed with the prior as variances are.
 
     Residuals count up to three robust standard deviations (spikes do not widen the noise), and what fitted levels take
     away from the scatter of autocorrelated nights is given back.
     """
-    residuals = np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
-    taken = sum(_inflation(level.size) for level in levels)
+    residuals = np.concatenate([settled.residuals, _residuals(levels)])
+    taken = sum((_inflation(level.size) for level in levels), settled.taken)
     weight = max(0.0, residuals.size - taken)
     if weight == 0:
         return Noise(prior_sd, PRIOR_NIGHTS)

@@ -62,6 +62,9 @@ class Series:
     candidate: str
     points: list[Point] = field(default_factory=list)
     began: str = ""
+    #: What the first ``_judged`` nights said: a night is judged once, however often it is asked for.
+    _found: list[Found] = field(default_factory=list, repr=False, compare=False)
+    _judged: int = field(default=0, repr=False, compare=False)
 
     @property
     def values(self) -> list[float]:
@@ -74,14 +77,22 @@ class Series:
         return [point.error or 0.0 for point in self.points]
 
     def found(self) -> list[Found]:
-        """Every change, as it would have been found night by night."""
+        """Every change, as it would have been found night by night. Points may be added later, not taken away."""
         points = self.points
-        changed = [bool(index and causes_of(points[index - 1], point)) for index, point in enumerate(points)]
-        confirmed = [point.confirmed for point in points]
-        return [
-            Found(change, night, *attribution(points, change))
-            for night, change in changes(self.values, self.errors, confirmed, changed)
-        ]
+        if self._judged < len(points):
+            confirmed = [point.confirmed for point in points]
+            # A reason is asked for only where a night was confirmed; comparing all nights would take most of the time.
+            changed = [
+                bool(index and confirmed[index] and causes_of(points[index - 1], points[index]))
+                for index in range(len(points))
+            ]
+            known = [(one.found_at, one.change) for one in self._found]
+            every = changes(self.values, self.errors, confirmed, changed, known, self._judged)
+            self._found += [
+                Found(change, night, *attribution(points[: night + 1], change)) for night, change in every[len(known) :]
+            ]
+            self._judged = len(points)
+        return list(self._found)
 
     def prediction(self) -> Prediction | None:
         """Where the next night is expected; None while too few nights are known."""
@@ -94,9 +105,14 @@ def series_of(points: Iterable[Point]) -> list[Series]:
     A machine that comes back goes on with its own series.
     """
     made: list[Series] = []
+    of_cell: dict[tuple[Cell, str], list[Series]] = {}
     for point in points:
-        if point.outcome == "measured":
-            series_for(point, made).points.append(point)
+        if point.outcome != "measured":
+            continue
+        series = series_for(point, of_cell.setdefault((point.cell, point.candidate), []))
+        if not series.points:
+            made.append(series)
+        series.points.append(point)
     return made
 
 
@@ -135,7 +151,7 @@ def incomparable(a: Point, b: Point) -> list[str]:
 def attribution(points: Sequence[Point], change: Change) -> tuple[tuple[Cause, ...], bool]:
     """What differs between the last night before ``change`` and the first after it; else one night to either side.
 
-    A drift has no night of its own: all that changed since the anchor.
+    ``points`` end with the night that found it. A drift has no night of its own: all that changed since the anchor.
     """
     first = change.first
     if change.kind == "drift":

@@ -103,6 +103,7 @@ def nightly(
     setup = replace(setup, profile=for_duets(setup.profile))
     problems: list[str] = []
     history = points.read_all(points.nights(results), problems)
+    known = series_of(history)
     said = list(notes)
     folder: Path | None = None
     try:
@@ -110,19 +111,18 @@ def nightly(
             look_around(view, strict)
             folder, running, pairs, lost = _begin(setup, blocks, results, said, view)
             with store.appending(folder) as appender:
-                tonight = _measured(pairs, blocks, running, appender, view, history)
+                tonight = _measured(pairs, blocks, running, appender, view, known)
     except KeyboardInterrupt:
         where = f"finished blocks are in {folder}" if folder else "nothing was measured"
         raise Interrupted(f"interrupted; {where}; this night is no part of the history") from None
     tonight += [_lost(pair, why, folder.name) for pair, why in lost]
     points.write(folder, tonight)
-    findings = judged(history, tonight)
+    findings = judged(known, tonight)
     return Night(folder, findings, said, problems, len({point.run for point in (*history, *tonight)}))
 
 
-def judged(history: Sequence[Point], tonight: Sequence[Point]) -> list[Finding]:
-    """What each of tonight's points says beside the nights before. Pure."""
-    known = series_of(history)
+def judged(known: list[Series], tonight: Sequence[Point]) -> list[Finding]:
+    """What each of tonight's points says beside the nights before: the series ``known``, which get tonight's points."""
     findings = []
     for point in tonight:
         if point.outcome != "measured":
@@ -210,13 +210,12 @@ def _measured(
     running: Context,
     appender: Appender,
     view: Progress,
-    history: Sequence[Point],
+    known: Sequence[Series],
 ) -> list[Point]:
     """All duets; then those that lie outside their prediction once more, in fresh processes."""
     view.planned(len(pairs) * blocks)
     made = _duets("night", pairs, blocks, running, appender, view)
     first = {pair: point_of(pair, made[pair], running.run) for pair in pairs}
-    known = series_of(history)
     expected = {pair: _expected(first[pair], known) for pair in pairs}
     strange = [pair for pair in pairs if _strange(first[pair], expected[pair])]
     if not strange:
@@ -228,7 +227,7 @@ def _measured(
     return [_second(first[pair], pair, again.get(pair), expected[pair], running.run) for pair in pairs]
 
 
-def _expected(point: Point, known: list[Series]) -> Prediction | None:
+def _expected(point: Point, known: Sequence[Series]) -> Prediction | None:
     if point.outcome != "measured":
         return None
     series = series_for(point, list(known))

@@ -10,9 +10,10 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from bench import store
 from bench.cell import Cell
@@ -91,10 +92,35 @@ def nights(results: Path) -> list[Path]:
 def read_all(folders: Sequence[Path], problems: list[str]) -> list[Point]:
     """The points of several nights in the order in which they were taken; the same cell of a run counts once."""
     found: dict[tuple[str, Cell, str], Point] = {}
+    shared = _Shared()
     for folder in folders:
-        for point in read(folder, problems):
+        for point in map(shared.lean, read(folder, problems)):
             found[(point.run, point.cell, point.candidate)] = point
     return sorted(found.values(), key=lambda point: (point.started_at, point.run))
+
+
+class _Shared:
+    """What is the same in night after night, once in memory: a history of years is a thousand times the same machine."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Cell, Cell] = {}
+        self._facts: dict[bytes, dict[str, Any]] = {}
+
+    def lean(self, point: Point) -> Point:
+        """The same point, made of what earlier points have."""
+        prints = point.fingerprints
+        return structs.replace(
+            point,
+            cell=self._cells.setdefault(point.cell, point.cell),
+            fingerprints=None if prints is None else (self._print(prints[0]), self._print(prints[1])),
+        )
+
+    def _print(self, one: Fingerprint) -> Fingerprint:
+        facts = {name: self._once(getattr(one, name)) for name in ("versions", "variables", "machine", "power")}
+        return structs.replace(one, **facts)
+
+    def _once(self, facts: dict[str, Any]) -> dict[str, Any]:
+        return self._facts.setdefault(_encoder.encode(facts), facts)
 
 
 def _checked(point: Point) -> Point:

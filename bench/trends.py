@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rich.table import Table
@@ -18,11 +19,19 @@ from bench.tidings import percent, sentence, size_words, span
 
 @dataclass(frozen=True)
 class Trend:
-    """One series with all that was found in it, and where the next night is expected."""
+    """One series, with all that was found in it and where the next night is expected: judged when it is asked for."""
 
     series: Series
-    found: tuple[Found, ...]
-    expected: Prediction | None
+
+    @cached_property
+    def found(self) -> tuple[Found, ...]:
+        """Every change, oldest first."""
+        return tuple(self.series.found())
+
+    @cached_property
+    def expected(self) -> Prediction | None:
+        """Where the next night is expected; None while too few nights are known."""
+        return self.series.prediction()
 
     @property
     def label(self) -> str:
@@ -34,11 +43,16 @@ class Trend:
         began = [f"a series of its own: {self.series.began}"] if self.series.began else []
         return began + [sentence(self.series, found) for found in self.found]
 
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """(date, run, ratio with its interval, the newest side's framework, what happened) of each night."""
+    def rows(self, newest: int | None = None) -> list[tuple[str, str, str, str, str]]:
+        """(date, run, ratio with its interval, the newest side's framework, what happened) of each night.
+
+        ``newest``: of so many at the end only.
+        """
         marks = {found.change.first: f"{size_words(found)} from here on" for found in self.found}
         made = []
-        for index, point in enumerate(self.series.points):
+        points = self.series.points
+        for index in range(max(0, len(points) - newest) if newest is not None else 0, len(points)):
+            point = points[index]
             ratio = point.log_ratio or 0.0
             said = [marks.get(index, "")]
             said += [f"measured again, at first {percent(point.first)}"] if point.first is not None else []
@@ -65,13 +79,13 @@ def newest_words(series: Series, index: int) -> str:
 
 
 def trends(results: Path, problems: list[str], until: str | None = None) -> list[Trend]:
-    """Every series of the nights in ``results``; ``problems`` collects what could not be read.
+    """Every series of the nights in ``results``, none judged yet; ``problems`` collects what could not be read.
 
     ``until``: what began later does not count, so that the page of an old night can be made again.
     """
     known = points.read_all(points.nights(results), problems)
     every = series_of(point for point in known if until is None or point.started_at <= until)
-    return [Trend(one, tuple(one.found()), one.prediction()) for one in every]
+    return [Trend(one) for one in every]
 
 
 def chosen(every: Sequence[Trend], word: str, results: Path) -> list[Trend]:

@@ -16,6 +16,7 @@ from bench import machine, nightly, points, reporting, setup, store, tidings
 from bench.changepoints import predict
 from bench.environments import AT, Environment
 from bench.frameworks.fake import TOY
+from bench.history import series_of
 from bench.nightly import judged
 from bench.process import LocalWorker, Reply, Worker
 from bench.report import pagefile
@@ -274,13 +275,13 @@ def test_wrong_words(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
 def test_a_strange_night_without_a_reason_is_suspected_until_it_lasts() -> None:
     quiet = [night(index, 0.001 * (-1) ** index) for index in range(8)]
     first = night(8, -0.1, confirmed=True, first=-0.1)
-    (finding,) = judged(quiet, [first])
+    (finding,) = judged(series_of(quiet), [first])
     assert finding.suspect
     assert not finding.slower
     second = night(9, -0.1, confirmed=True, first=-0.1)
-    (finding,) = judged([*quiet, first], [second])
+    (finding,) = judged(series_of([*quiet, first]), [second])
     assert not finding.slower
-    (finding,) = judged([*quiet, first, second], [night(10, -0.1, confirmed=True, first=-0.1)])
+    (finding,) = judged(series_of([*quiet, first, second]), [night(10, -0.1, confirmed=True, first=-0.1)])
     assert finding.slower
     assert finding.found is not None
     assert finding.found.change.kind == "step"
@@ -291,11 +292,11 @@ def test_a_strange_night_without_a_reason_is_suspected_until_it_lasts() -> None:
 
 def test_faster_is_no_alarm_and_another_machine_begins_anew(tmp_path: Path) -> None:
     quiet = [night(index) for index in range(8)]
-    (finding,) = judged(quiet, [night(8, 0.2, prints("2.15.0"), confirmed=True)])
+    (finding,) = judged(series_of(quiet), [night(8, 0.2, prints("2.15.0"), confirmed=True)])
     assert finding.found is not None
     assert not finding.slower
     elsewhere = night(8, -0.3, prints(machine={"chip": "Imagined M10"}), confirmed=True)
-    (finding,) = judged(quiet, [elsewhere])
+    (finding,) = judged(series_of(quiet), [elsewhere])
     assert (finding.found, finding.expected) == (None, None)
     said = nightly.Night(tmp_path, [finding], [], [], 9)
     assert list(tidings.lines(said)) == [f"a new series: {CELL.label}: chip differs: Imagined M9 against Imagined M10"]
@@ -303,6 +304,6 @@ def test_faster_is_no_alarm_and_another_machine_begins_anew(tmp_path: Path) -> N
 
 def test_the_prediction_that_is_shown_is_the_one_that_decides() -> None:
     quiet = [night(index) for index in range(5)]
-    (finding,) = judged(quiet, [night(5, 0.01)])
+    (finding,) = judged(series_of(quiet), [night(5, 0.01)])
     assert finding.expected == predict([0.0] * 5, [0.004] * 5)
     assert "+" in tidings.expected_words(finding.expected)

@@ -51,7 +51,7 @@ def panels(found: Sequence[Trend]) -> list[Panel]:
             len(one.series.points),
             picture(one, index),
             tuple(one.sentences()),
-            tuple(one.rows()[::-1][:MAX_NIGHTS]),
+            tuple(one.rows(MAX_NIGHTS)[::-1]),
             f"The newest {MAX_NIGHTS} of {len(one.series.points)} nights."
             if len(one.series.points) > MAX_NIGHTS
             else "",
