@@ -70,7 +70,9 @@ class Compared:
         if self.mean is not None and self.mean.interval is not None:
             mean = self.mean.interval
             count = len(self.mean.included)
-            yield Text(f"geometric mean over {count} cells: B is {times(mean)} ({times_span(mean)}) as fast as A")
+            # One cell alone has no interval, and then nothing to say about it.
+            span = f" ({times_span(mean)}; {self.mean.meaning})" if mean.low is not None else ""
+            yield Text(f"geometric mean over {count} cells: B is {times(mean)}{span} as fast as A")
             for cell, why in self.mean.excluded:
                 yield Text(f"  left out: {cell.label if isinstance(cell, Cell) else cell}: {why}", "dim")
 

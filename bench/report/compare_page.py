@@ -17,9 +17,9 @@ from bench.report.facts import count
 from bench.report.rendering import rendered
 from bench.report.sections import ratio_text
 from bench.report.weighing import NO_NUMBER, WORDS, by_strength, limit_sentence, needs
-from bench.stats import GeometricMean, t_quantile
+from bench.stats import GeometricMean
 from bench.summary import CellSummary, Interval
-from bench.verdict import ALPHA, LOOKS, Comparison
+from bench.verdict import LOOKS, Comparison
 
 Rows = Mapping[Cell, CellSummary]
 #: A bar is drawn on a strip of this size, in units of its own.
@@ -99,7 +99,7 @@ def values(found: Compared) -> dict[str, Any]:
         "b": found.b,
         "kind": found.kind,
         "headline": headline(counts, len(found.comparisons) - len(order), found.margin),
-        "mean": mean_sentence(found.mean, found.session_sd if found.kind == "stored" else 0.0),
+        "mean": mean_sentence(found.mean),
         "around": around,
         "rows": rows,
         "limit": limit_sentence(found.margin, found.session_sd) if stuck else "",
@@ -154,23 +154,14 @@ def headline(counts: Counter[str], not_compared: int, margin: float) -> str:
     return f"Of {count(compared, 'cell')}, B is {', '.join(told)}{rest}."
 
 
-def mean_sentence(mean: GeometricMean, session_sd: float) -> str:
-    """The geometric mean over cells, or "" where there is none.
-
-    ``session_sd``: of the scatter between the two sessions, 0 for duets. Its size is told, for it moves all cells of a
-    session together and no number of cells averages it out.
-    """
+def mean_sentence(mean: GeometricMean) -> str:
+    """The geometric mean over cells, what its interval holds, or "" where there is none."""
     if mean.interval is None:
         return ""
     within = numbers.times_span(mean.interval)
-    told = f"Over {count(len(mean.included), 'cell')}, B has {numbers.times(mean.interval)} the speed of A as a "
-    told += "geometric mean" + (f" ({within}, over the choice of cells alone)" if within else "")
-    if not session_sd:
-        return f"{told}."
-    moved = math.exp(min(t_quantile(1 - ALPHA / 2, math.inf) * math.sqrt(2) * session_sd, 50.0))
     return (
-        f"{told}; what differs between two sessions is not in it, and may move all cells together by up to "
-        f"{numbers.significant(moved, 3)}×."
+        f"Over {count(len(mean.included), 'cell')}, B has {numbers.times(mean.interval)} the speed of A as a geometric "
+        f"mean{f' ({within}, {mean.meaning})' if within else ''}."
     )
 
 
