@@ -54,7 +54,7 @@ class Finding:
     """One cell tonight. ``found``: the change that tonight brought to light; ``series`` ends with tonight.
 
     ``expected``: where tonight was expected, None with too short a history. ``suspect``: strange twice, but a single
-    night without anything that changed; it is an alarm when it lasts.
+    night without anything that changed, or strange once and not measured again; it is an alarm when it lasts.
     """
 
     point: Point
@@ -68,6 +68,16 @@ class Finding:
     def slower(self) -> bool:
         """Whether this is an alarm: the newest release lost speed."""
         return self.found is not None and self.found.change.size < 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the figure is a doubted first one, because the second measurement came to nothing."""
+        return self.point.outcome == "measured" and bool(self.point.reason)
+
+    @property
+    def outside(self) -> bool:
+        """Whether the figure that stands for tonight lies outside of where it was expected."""
+        return _strange(self.point, self.expected)
 
 
 @dataclass(frozen=True)
@@ -135,9 +145,9 @@ def judged(history: Sequence[Point], tonight: Sequence[Point]) -> list[Finding]:
         last = len(series.points) - 1
         new = next((one for one in found if one.found_at == last), None)
         earlier = tuple(one for one in found if one.found_at != last)
-        findings.append(
-            Finding(point, series, expected, new, point.confirmed and expected is not None and new is None, earlier)
-        )
+        finding = Finding(point, series, expected, new, known=earlier)
+        suspect = new is None and expected is not None and (point.confirmed or finding.unfinished)
+        findings.append(replace(finding, suspect=suspect))
     return findings
 
 
@@ -245,7 +255,9 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
         return first
     second = point_of(pair, records, run)
     if second.outcome != "measured":
-        return structs.replace(first, reason=f"the second measurement ended otherwise: {second.reason}")
+        return structs.replace(
+            first, reason=f"the second measurement {second.outcome.replace('_', ' ')}: {second.reason}"
+        )
     assert expected is not None
     assert first.log_ratio is not None
     assert second.log_ratio is not None

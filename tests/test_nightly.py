@@ -221,6 +221,40 @@ def test_a_strange_measurement_is_no_alarm(cli: Cli, releases: Releases, monkeyp
     assert not point.confirmed
 
 
+def test_a_second_measurement_that_fails_is_said(cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night is not "as expected": its first figure stands, doubted, with the reason why there is no second."""
+    for _ in range(3):
+        cli("nightly", *QUICK, *FEW)
+    duets = nightly._duets
+
+    def breaking(word: str, *arguments: Any) -> Any:
+        if word == "again":
+            releases.broken = "verify"
+        return duets(word, *arguments)
+
+    monkeypatch.setattr(nightly, "_duets", breaking)
+    releases.costs[nightly.NEWEST] = 1.5
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    said = " ".join(out.split())
+    assert code == 4
+    assert "as expected" not in said
+    assert "1 suspected" in said
+    assert "not confirmed: mlp:tiny-test" in said
+    (suspect,) = alerts_of_last()["suspected"]
+    assert suspect["reason"] in said
+    assert suspect["reason"].startswith(f"the second measurement failed: {ENVIRONMENT}@newest: ")
+    assert "no such symbol" in suspect["reason"]
+    assert suspect["ratio"] == pytest.approx(1 / 1.5, abs=0.02)
+
+
+def test_as_expected_is_said_of_nights_within_their_interval_only() -> None:
+    """A second measurement outside, on the other side than the first: not confirmed, and not as expected."""
+    quiet = [night(index) for index in range(8)]
+    for log_ratio, word in ((0.0, "as expected when measured again"), (0.1, "outside of the expected when measured")):
+        (finding,) = judged(quiet, [night(8, log_ratio, first=-0.1)])
+        assert word in tidings._row(finding)[-1]
+
+
 def test_a_release_that_does_not_work_is_said(cli: Cli, releases: Releases) -> None:
     releases.broken = "open"
     code, out, _ = cli("nightly", *QUICK, *FEW)
