@@ -21,7 +21,7 @@ from bench.block import Context, run_block
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
 from bench.compare import AGAIN, Rule, block_logs
-from bench.errors import Interrupted, UsageError
+from bench.errors import Interrupted, UsageError, unknown
 from bench.history import Found, Series, causes_of, series_for, series_of
 from bench.plan import Block, cells, for_duets
 from bench.points import POINTS_VERSION, Point
@@ -160,8 +160,16 @@ def candidate_of(environment: str) -> str:
 
 
 def candidates(asked: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Of the ``NAME=PATH`` options ``given``, the newest sides of the environments that were asked for."""
-    names = [option.partition("=")[0] for option in given]
+    """Of the ``NAME=PATH`` options ``given``, the newest sides of the environments that were asked for.
+
+    Raises:
+        UsageError: one is neither a pinned side nor a newest one: it would be left out of the night.
+    """
+    names = [option.partition("=")[0] for option in given if "=" in option]
+    for name in names:
+        pinned = environments.get(name).name.partition(environments.AT)[0]
+        if name not in (pinned, candidate_of(pinned)):
+            raise unknown("side of a night", name, (candidate_of(pinned), pinned))
     return [other for name in asked if (other := candidate_of(name)) in names]
 
 
@@ -172,6 +180,10 @@ def _begin(
     for sentence in said:
         view.note(sentence)
     pinned = {name: path for name, path in setup.pythons.items() if environments.AT not in name}
+    alone = [name for name in setup.pythons if name not in pinned and name.partition(environments.AT)[0] not in pinned]
+    if alone:
+        name = alone[0].partition(environments.AT)[0]
+        raise UsageError(f"{alone[0]} has no pinned side; give --python {name}=PATH, too")
     pythons = dict(pinned)
     for name, path in pinned.items():
         other = candidate_of(name)

@@ -294,12 +294,25 @@ def test_an_interrupted_night_is_no_part_of_the_history(
         (("--blocks", "2"), "--blocks must be at least 3, got 2"),
         (("--python", f"fake@@x={sys.executable}"), "after @ comes a label"),
         (("--python", f"fkae@newest={sys.executable}"), "unknown environment 'fkae'"),
+        (
+            ("--python", f"{ENVIRONMENT}@newst={sys.executable}"),
+            f"unknown side of a night '{ENVIRONMENT}@newst'; did you mean '{ENVIRONMENT}@newest'?",
+        ),
     ],
 )
 def test_wrong_words(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
     code, _, err = cli("nightly", *QUICK, "--results", "r", *arguments)
     assert code == 2
     assert said in " ".join(err.split())
+
+
+def test_a_newest_side_without_a_pinned_one_is_refused(cli: Cli) -> None:
+    """Nothing was asked for by name: it would be left out of the night in silence."""
+    newest = f"--python={ENVIRONMENT}@newest={sys.executable}"
+    code, _, err = cli("nightly", "mlp:tiny-test", "--device", "cpu", "--results", "r", newest)
+    assert code == 2
+    assert f"{ENVIRONMENT}@newest has no pinned side; give --python {ENVIRONMENT}=PATH, too" in " ".join(err.split())
+    assert not Path("r").exists()
 
 
 # --- the judgement, without measuring --------------------------------------------------------------------------------
