@@ -76,7 +76,7 @@ class Series:
     def found(self) -> list[Found]:
         """Every change, as it would have been found night by night."""
         points = self.points
-        changed = [bool(index and causes_of(points[index - 1], point)) for index, point in enumerate(points)]
+        changed = [bool(index and reasons_of(points[index - 1], point)) for index, point in enumerate(points)]
         confirmed = [point.confirmed for point in points]
         return [
             Found(change, night, *attribution(points, change))
@@ -154,11 +154,24 @@ def _between(points: Sequence[Point], first: int, last: int) -> list[Cause]:
     ]
 
 
-def causes_of(before: Point, after: Point) -> list[Cause]:
-    """The differences between two nights of a series; a fact that either night does not know is no difference."""
+def reasons_of(before: Point, after: Point) -> list[Cause]:
+    """Of ``causes_of``, what may change the ratio of the sides: what did not change on the pinned one in the same way.
+
+    A commit of twinbench or a new system is on both sides: no reason to believe a single night.
+    """
+    causes = causes_of(before, after)
+    pinned = causes_of(before, after, side=0) if causes else []
+    return [cause for cause in causes if cause not in pinned]
+
+
+def causes_of(before: Point, after: Point, side: int = 1) -> list[Cause]:
+    """The differences between two nights of a series; a fact that either night does not know is no difference.
+
+    ``side``: 0 the pinned one, 1 the newest.
+    """
     if before.fingerprints is None or after.fingerprints is None:
         return []
-    a, b = before.fingerprints[1], after.fingerprints[1]
+    a, b = before.fingerprints[side], after.fingerprints[side]
     return [
         *(Cause(_kind_of(name), name, old, new) for name, old, new in _versions(a, b)),
         *_facts(a, b),

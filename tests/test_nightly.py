@@ -336,6 +336,27 @@ def test_a_strange_night_without_a_reason_is_suspected_until_it_lasts() -> None:
     assert tidings.NOTHING_CHANGED in tidings.sentence(finding.series, finding.found)
 
 
+@pytest.mark.parametrize(
+    "both",
+    [
+        {"git_revision": "fedcba9876543210"},
+        {"machine": {"os_version": "macOS 26.3"}},
+        {"variables": {"OMP_NUM_THREADS": "1"}},
+    ],
+)
+def test_what_changed_on_both_sides_alike_is_no_reason(both: dict[str, Any]) -> None:
+    """One night alarms with a reason only: a commit of twinbench or a new system is none, it is on both sides."""
+    quiet = [night(index, sides=prints(git_revision="0123456789abcdef")) for index in range(8)]
+    sides = prints(**{"git_revision": "0123456789abcdef"} | both)
+    (finding,) = judged(quiet, [night(8, -0.2, sides, confirmed=True, first=-0.2)])
+    assert (finding.suspect, finding.slower) == (True, False)
+    assert nightly.changed_since(finding), "it is said all the same"
+    alone = (quiet[0].fingerprints or sides)[0], sides[1]
+    for reason in (alone, prints("2.15.0", **{"git_revision": "0123456789abcdef"} | both)):
+        (finding,) = judged(quiet, [night(8, -0.2, reason, confirmed=True, first=-0.2)])
+        assert finding.slower, "on the newest side alone it is a reason"
+
+
 def test_faster_is_no_alarm_and_another_machine_begins_anew(tmp_path: Path) -> None:
     quiet = [night(index) for index in range(8)]
     (finding,) = judged(quiet, [night(8, 0.2, prints("2.15.0"), confirmed=True)])
