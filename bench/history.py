@@ -83,7 +83,7 @@ class Series:
             confirmed = [point.confirmed for point in points]
             # A reason is asked for only where a night was confirmed; comparing all nights would take most of the time.
             changed = [
-                bool(index and confirmed[index] and causes_of(points[index - 1], points[index]))
+                bool(index and confirmed[index] and reasons_of(points[index - 1], points[index]))
                 for index in range(len(points))
             ]
             known = [(one.found_at, one.change) for one in self._found]
@@ -170,11 +170,24 @@ def _between(points: Sequence[Point], first: int, last: int) -> list[Cause]:
     ]
 
 
-def causes_of(before: Point, after: Point) -> list[Cause]:
-    """The differences between two nights of a series; a fact that either night does not know is no difference."""
+def reasons_of(before: Point, after: Point) -> list[Cause]:
+    """Of ``causes_of``, what may change the ratio of the sides: what did not change on the pinned one in the same way.
+
+    A commit of twinbench or a new system is on both sides: no reason to believe a single night.
+    """
+    causes = causes_of(before, after)
+    pinned = causes_of(before, after, side=0) if causes else []
+    return [cause for cause in causes if cause not in pinned]
+
+
+def causes_of(before: Point, after: Point, side: int = 1) -> list[Cause]:
+    """The differences between two nights of a series; a fact that either night does not know is no difference.
+
+    ``side``: 0 the pinned one, 1 the newest.
+    """
     if before.fingerprints is None or after.fingerprints is None:
         return []
-    a, b = before.fingerprints[1], after.fingerprints[1]
+    a, b = before.fingerprints[side], after.fingerprints[side]
     return [
         *(Cause(_kind_of(name), name, old, new) for name, old, new in _versions(a, b)),
         *_facts(a, b),

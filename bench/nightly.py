@@ -21,7 +21,7 @@ from bench.block import Context, run_block
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
 from bench.compare import AGAIN, ALPHA, Rule, duets_of
-from bench.errors import Interrupted, UsageError
+from bench.errors import Interrupted, UsageError, unknown
 from bench.history import Found, Series, causes_of, series_for, series_of
 from bench.plan import Block, cells, for_duets
 from bench.points import POINTS_VERSION, Point
@@ -53,7 +53,7 @@ class Finding:
     """One cell tonight. ``found``: the change that tonight brought to light; ``series`` ends with tonight.
 
     ``expected``: where tonight was expected, None with too short a history. ``suspect``: strange twice, but a single
-    night without anything that changed; it is an alarm when it lasts.
+    night without anything that changed, or strange once and not measured again; it is an alarm when it lasts.
     """
 
     point: Point
@@ -67,6 +67,16 @@ class Finding:
     def slower(self) -> bool:
         """Whether this is an alarm: the newest release lost speed."""
         return self.found is not None and self.found.change.size < 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the figure is a doubted first one, because the second measurement came to nothing."""
+        return self.point.outcome == "measured" and bool(self.point.reason)
+
+    @property
+    def outside(self) -> bool:
+        """Whether the figure that stands for tonight lies outside of where it was expected."""
+        return _strange(self.point, self.expected)
 
 
 @dataclass(frozen=True)
@@ -134,9 +144,9 @@ def judged(known: list[Series], tonight: Sequence[Point]) -> list[Finding]:
         last = len(series.points) - 1
         new = next((one for one in found if one.found_at == last), None)
         earlier = tuple(one for one in found if one.found_at != last)
-        findings.append(
-            Finding(point, series, expected, new, point.confirmed and expected is not None and new is None, earlier)
-        )
+        finding = Finding(point, series, expected, new, known=earlier)
+        suspect = new is None and expected is not None and (point.confirmed or finding.unfinished)
+        findings.append(replace(finding, suspect=suspect))
     return findings
 
 
@@ -149,8 +159,16 @@ def candidate_of(environment: str) -> str:
 
 
 def candidates(asked: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Of the ``NAME=PATH`` options ``given``, the newest sides of the environments that were asked for."""
-    names = [option.partition("=")[0] for option in given]
+    """Of the ``NAME=PATH`` options ``given``, the newest sides of the environments that were asked for.
+
+    Raises:
+        UsageError: one is neither a pinned side nor a newest one: it would be left out of the night.
+    """
+    names = [option.partition("=")[0] for option in given if "=" in option]
+    for name in names:
+        pinned = environments.get(name).name.partition(environments.AT)[0]
+        if name not in (pinned, candidate_of(pinned)):
+            raise unknown("side of a night", name, (candidate_of(pinned), pinned))
     return [other for name in asked if (other := candidate_of(name)) in names]
 
 
@@ -161,6 +179,10 @@ def _begin(
     for sentence in said:
         view.note(sentence)
     pinned = {name: path for name, path in setup.pythons.items() if environments.AT not in name}
+    alone = [name for name in setup.pythons if name not in pinned and name.partition(environments.AT)[0] not in pinned]
+    if alone:
+        name = alone[0].partition(environments.AT)[0]
+        raise UsageError(f"{alone[0]} has no pinned side; give --python {name}=PATH, too")
     pythons = dict(pinned)
     for name, path in pinned.items():
         other = candidate_of(name)
@@ -243,7 +265,9 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
         return first
     second = point_of(pair, records, run)
     if second.outcome != "measured":
-        return structs.replace(first, reason=f"the second measurement ended otherwise: {second.reason}")
+        return structs.replace(
+            first, reason=f"the second measurement {second.outcome.replace('_', ' ')}: {second.reason}"
+        )
     assert expected is not None
     assert first.log_ratio is not None
     assert second.log_ratio is not None

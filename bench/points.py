@@ -29,7 +29,8 @@ class Point(Struct, frozen=True, gc=False):
 
     ``cell`` is the pinned side's, ``candidate`` the other side's environment. ``log_ratio``: log(speed of the
     candidate / speed of the pinned), the mean over ``blocks`` blocks on ``clock``, and ``error`` its standard error;
-    both None where ``outcome`` is not ``measured`` (``reason`` says why). ``first`` is the log-ratio that was doubted
+    both None where ``outcome`` is not ``measured`` (``reason`` says why; where it is, why a doubted figure was not
+    measured again). ``first`` is the log-ratio that was doubted
     and measured again, None where it was not; ``confirmed``: the second was as strange as the first. ``rates`` are
     items per second of the two sides, ``item`` the unit; ``fingerprints`` theirs, the pinned side's first.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,17 @@ from rich.console import Console
 
 from bench import __version__, machine, preflight, store
 from bench.errors import Interrupted, UsageError
+from bench.preflight import Preflight
 from bench.progress import Progress, progress
 from bench.run import Done, execute, is_final
 from bench.setup import Planned, Setup, Survey, context, plan, same_environments, survey, this_command
 from bench.sweep import firsts
+
+#: Between the two readings that tell whether pages are being swapped.
+READING_S = 1.0
+#: ``--strict`` looks again this often, and for so long: the load over one minute still knows what ran just before, such
+#: as the installation of the release that is to be measured.
+POLL_S, PATIENCE_S = 15.0, 600.0
 
 
 def measure(setup: Setup, results: Path, folder: Path | None, console: Console, strict: bool = False) -> Path:
@@ -49,17 +58,39 @@ def measure(setup: Setup, results: Path, folder: Path | None, console: Console, 
     return folder
 
 
-def look_around(view: Progress, strict: bool) -> None:
-    """Say what would spoil the run; refuse it if that was asked for.
+def look_around(
+    view: Progress,
+    strict: bool,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Say what would spoil the run; refuse it if that was asked for, unless it passes within ``PATIENCE_S``.
 
     Raises:
-        UsageError: ``strict`` and there is something; names all of it.
+        UsageError: ``strict`` and there is something that does not pass; names all of it.
     """
-    found = preflight.check(machine.facts(), machine.power())
+    end = clock() + PATIENCE_S
+    facts = machine.facts()  # once: asking a Mac takes a second of work
+    found = _look(facts, clock, sleep)
+    if strict and found.may_pass:
+        view.note(f"waiting up to {PATIENCE_S / 60:.0f} min (--strict): {'; '.join(found.warnings)}")
+    while strict and found.may_pass and clock() < end:
+        sleep(POLL_S)
+        found = _look(facts, clock, sleep)
     if strict and found.warnings:
         raise UsageError(f"not measured (--strict): {'; '.join(found.warnings)}")
     for sentence in (*found.warnings, *found.notes):
         view.note(sentence)
+
+
+def _look(facts: Mapping[str, Any], clock: Callable[[], float], sleep: Callable[[float], None]) -> Preflight:
+    """The machine now, and what is swapped meanwhile."""
+    began, before = clock(), machine.swapped_bytes()
+    sleep(READING_S)
+    after, seconds = machine.swapped_bytes(), clock() - began
+    known = before is not None and after is not None and seconds > 0
+    rate = (after - before) / seconds if known else None
+    return preflight.check(facts, machine.power(), rate)
 
 
 class RunFile(msgspec.Struct, frozen=True):

@@ -85,10 +85,13 @@ def lines(night: Night) -> Iterator[str]:
             yield f"{'ALARM' if one.slower else 'faster'}: {sentence(one.series, one.found)}"
         elif one.suspect:
             changed = "; ".join(changed_since(one)) or NOTHING_CHANGED
+            times = "once" if one.unfinished else "twice"
             yield (
                 f"suspected: {one.point.cell.label}: {percent(one.point.log_ratio or 0.0)}, expected "
-                f"{expected_words(one.expected)}, measured twice; {changed}; an alarm when it lasts"
+                f"{expected_words(one.expected)}, measured {times}; {changed}; an alarm when it lasts"
             )
+        if one.unfinished:
+            yield f"not confirmed: {one.point.cell.label}: {one.point.reason}"
         if one.series is not None and one.series.began and len(one.series.points) == 1:
             yield f"a new series: {one.point.cell.label}: {one.series.began}"
     yield from (f"note: {note}" for note in night.notes)
@@ -106,11 +109,14 @@ def _row(one: Finding) -> tuple[str, ...]:
     point = one.point
     if point.log_ratio is None or one.series is None:
         return point.cell.label, "–", "–", "–", "0", f"{point.outcome}: {point.reason}"
-    words = "new series" if len(one.series.points) == 1 else "as expected" if one.expected else "too few nights to say"
+    if len(one.series.points) == 1 or one.expected is None:
+        words = "new series" if len(one.series.points) == 1 else "too few nights to say"
+    else:
+        words = "outside of the expected" if one.outside else "as expected"
     if one.found is not None:
         words = f"{'ALARM' if one.slower else 'change'}: {size_words(one.found)}"
     elif one.suspect:
-        words = "suspected"
+        words = "suspected" + (", not confirmed" if one.unfinished else "")
     elif point.first is not None:
         words += " when measured again"
     ratio = f"{percent(point.log_ratio)} ({span(point.error or 0.0, point.log_ratio, point.blocks)})"
@@ -148,7 +154,7 @@ def alerts(night: Night) -> dict[str, Any]:
         "nights": night.nights,
         "alarms": [_alert(one) for one in night.findings if one.slower],
         "improvements": [_alert(one) for one in night.findings if one.found is not None and not one.slower],
-        "suspected": [_cell(one) for one in night.findings if one.suspect],
+        "suspected": [{**_cell(one), "reason": one.point.reason} for one in night.findings if one.suspect],
         "not_measured": [
             {**_cell(one), "outcome": one.point.outcome, "reason": one.point.reason}
             for one in night.findings

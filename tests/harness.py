@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, setup, store
+from bench import cli, session, setup, store
 from bench.environments import Environment
 from bench.process import LocalWorker, Worker
 from bench.record import Record
@@ -33,7 +33,8 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """A function that runs ``twinbench ARGUMENTS`` in this process."""
+    """A function that runs ``twinbench ARGUMENTS`` in this process; it takes no second to see what is swapped."""
+    monkeypatch.setattr(session, "READING_S", 0.0)
 
     def run(*arguments: str | Path) -> Ran:
         monkeypatch.setattr(sys, "argv", ["twinbench", *map(str, arguments)])

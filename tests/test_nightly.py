@@ -281,6 +281,40 @@ def test_a_strange_measurement_is_no_alarm(cli: Cli, releases: Releases, monkeyp
     assert not point.confirmed
 
 
+def test_a_second_measurement_that_fails_is_said(cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night is not "as expected": its first figure stands, doubted, with the reason why there is no second."""
+    for _ in range(3):
+        cli("nightly", *QUICK, *FEW)
+    duets = nightly._duets
+
+    def breaking(word: str, *arguments: Any) -> Any:
+        if word == "again":
+            releases.broken = "verify"
+        return duets(word, *arguments)
+
+    monkeypatch.setattr(nightly, "_duets", breaking)
+    releases.costs[nightly.NEWEST] = 1.5
+    code, out, _ = cli("nightly", *QUICK, *FEW)
+    said = " ".join(out.split())
+    assert code == 4
+    assert "as expected" not in said
+    assert "1 suspected" in said
+    assert "not confirmed: mlp:tiny-test" in said
+    (suspect,) = alerts_of_last()["suspected"]
+    assert suspect["reason"] in said
+    assert suspect["reason"].startswith(f"the second measurement failed: {ENVIRONMENT}@newest: ")
+    assert "no such symbol" in suspect["reason"]
+    assert suspect["ratio"] == pytest.approx(1 / 1.5, abs=0.02)
+
+
+def test_as_expected_is_said_of_nights_within_their_interval_only() -> None:
+    """A second measurement outside, on the other side than the first: not confirmed, and not as expected."""
+    quiet = [night(index) for index in range(8)]
+    for log_ratio, word in ((0.0, "as expected when measured again"), (0.1, "outside of the expected when measured")):
+        (finding,) = judged(quiet, [night(8, log_ratio, first=-0.1)])
+        assert word in tidings._row(finding)[-1]
+
+
 def test_a_release_that_does_not_work_is_said(cli: Cli, releases: Releases) -> None:
     releases.broken = "open"
     code, out, _ = cli("nightly", *QUICK, *FEW)
@@ -320,12 +354,25 @@ def test_an_interrupted_night_is_no_part_of_the_history(
         (("--blocks", "2"), "--blocks must be at least 3, got 2"),
         (("--python", f"fake@@x={sys.executable}"), "after @ comes a label"),
         (("--python", f"fkae@newest={sys.executable}"), "unknown environment 'fkae'"),
+        (
+            ("--python", f"{ENVIRONMENT}@newst={sys.executable}"),
+            f"unknown side of a night '{ENVIRONMENT}@newst'; did you mean '{ENVIRONMENT}@newest'?",
+        ),
     ],
 )
 def test_wrong_words(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
     code, _, err = cli("nightly", *QUICK, "--results", "r", *arguments)
     assert code == 2
     assert said in " ".join(err.split())
+
+
+def test_a_newest_side_without_a_pinned_one_is_refused(cli: Cli) -> None:
+    """Nothing was asked for by name: it would be left out of the night in silence."""
+    newest = f"--python={ENVIRONMENT}@newest={sys.executable}"
+    code, _, err = cli("nightly", "mlp:tiny-test", "--device", "cpu", "--results", "r", newest)
+    assert code == 2
+    assert f"{ENVIRONMENT}@newest has no pinned side; give --python {ENVIRONMENT}=PATH, too" in " ".join(err.split())
+    assert not Path("r").exists()
 
 
 # --- the judgement, without measuring --------------------------------------------------------------------------------
@@ -347,6 +394,27 @@ def test_a_strange_night_without_a_reason_is_suspected_until_it_lasts() -> None:
     assert finding.found.causes == ()
     assert finding.series is not None
     assert tidings.NOTHING_CHANGED in tidings.sentence(finding.series, finding.found)
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        {"git_revision": "fedcba9876543210"},
+        {"machine": {"os_version": "macOS 26.3"}},
+        {"variables": {"OMP_NUM_THREADS": "1"}},
+    ],
+)
+def test_what_changed_on_both_sides_alike_is_no_reason(both: dict[str, Any]) -> None:
+    """One night alarms with a reason only: a commit of twinbench or a new system is none, it is on both sides."""
+    quiet = [night(index, sides=prints(git_revision="0123456789abcdef")) for index in range(8)]
+    sides = prints(**{"git_revision": "0123456789abcdef"} | both)
+    (finding,) = judged(quiet, [night(8, -0.2, sides, confirmed=True, first=-0.2)])
+    assert (finding.suspect, finding.slower) == (True, False)
+    assert nightly.changed_since(finding), "it is said all the same"
+    alone = (quiet[0].fingerprints or sides)[0], sides[1]
+    for reason in (alone, prints("2.15.0", **{"git_revision": "0123456789abcdef"} | both)):
+        (finding,) = judged(quiet, [night(8, -0.2, reason, confirmed=True, first=-0.2)])
+        assert finding.slower, "on the newest side alone it is a reason"
 
 
 def test_faster_is_no_alarm_and_another_machine_begins_anew(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench import machine, preflight
+from bench import machine, preflight, session
+from bench.errors import UsageError
 from bench.machine import linux, macos
 from tests.harness import command_line, no_processes
 
@@ -29,12 +30,95 @@ def test_a_quiet_machine_and_an_unknown_one_warn_of_nothing() -> None:
         ({"thermal_state": "serious"}, "thermal state is serious"),
         ({"thermal_pressure": 87}, "87 % of its speed"),
         ({"load_1min": 2.5}, "load of 2.5 on 8 cores"),
-        ({"swap_used_bytes": 2 * 2**30}, "2.0 GiB are swapped out"),
     ],
 )
 def test_each_finding_warns_alone(power: dict[str, Any], said: str) -> None:
     (warning,) = preflight.check(FACTS, QUIET | power).warnings
     assert said in warning
+
+
+def test_swap_is_judged_by_what_moves() -> None:
+    """What lies there may lie there since last week: a note. What moves is a warning that may pass."""
+    lying = QUIET | {"swap_used_bytes": 2 * 2**30}
+    for rate in (None, 0.0, 2.0**19):
+        assert preflight.check(FACTS, lying, rate) == preflight.Preflight((), ("2.0 GiB are swapped out",))
+    found = preflight.check(FACTS, QUIET, 3 * 2.0**20)
+    assert found.warnings == ("3.0 MiB/s are being swapped: close what needs the memory",)
+    assert found.may_pass
+    assert not preflight.check(FACTS, QUIET | {"ac": False}, 3 * 2.0**20).may_pass
+
+
+class Told:
+    """In place of ``Progress``: keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """As ``Progress.note``."""
+        self.notes.append(text)
+
+
+class Machine:
+    """One whose load and swap change with the clock; sleeping moves the clock. ``swap``: until then, 2 MiB/s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, busy_s: float, swap_s: float = 0.0, **power: Any) -> None:
+        self.now, self.busy_s, self.swap_s, self._power = 1000.0, 1000.0 + busy_s, 1000.0 + swap_s, power
+        monkeypatch.setattr("bench.machine.facts", lambda: FACTS)
+        monkeypatch.setattr("bench.machine.power", self.power)
+        monkeypatch.setattr("bench.machine.swapped_bytes", lambda: int(min(self.now, self.swap_s) * 2 * 2**20))
+
+    def power(self) -> dict[str, Any]:
+        """As ``machine.power``."""
+        return QUIET | {"load_1min": 5.0 if self.now < self.busy_s else 0.4} | self._power
+
+    def look(self, strict: bool) -> Told:
+        """``session.look_around`` by this clock."""
+        view = Told()
+        session.look_around(view, strict, lambda: self.now, self.sleep)  # type: ignore[arg-type]
+        return view
+
+    def sleep(self, seconds: float) -> None:
+        """Time goes by."""
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("busy_s", "swap_s"), [(200.0, 0.0), (0.0, 200.0), (200.0, 100.0)])
+def test_strict_waits_for_what_passes(monkeypatch: pytest.MonkeyPatch, busy_s: float, swap_s: float) -> None:
+    """The one-minute load right after an installation is the installation's own."""
+    machine = Machine(monkeypatch, busy_s, swap_s)
+    view = machine.look(strict=True)
+    assert 200 <= machine.now - 1000 < 220
+    (note,) = view.notes
+    assert note.startswith("waiting up to 10 min (--strict): ")
+
+
+def test_strict_waits_no_longer_than_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, busy_s=1e9)
+    with pytest.raises(UsageError, match=r"not measured .--strict.: others are at work: a load of 5.0 on 8 cores"):
+        machine.look(strict=True)
+    assert 600 <= machine.now - 1000 < 620
+
+
+def test_nobody_waits_for_what_does_not_pass_or_without_strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, busy_s=100, ac=False)
+    with pytest.raises(UsageError, match=r"battery.*others are at work"):
+        machine.look(strict=True)
+    assert machine.now - 1000 < 5
+    machine = Machine(monkeypatch, busy_s=100)
+    assert machine.look(strict=False).notes == ["others are at work: a load of 5.0 on 8 cores over the last minute"]
+    assert machine.now - 1000 < 5
+
+
+def test_what_moves_to_swap_on_macos() -> None:
+    """SYNTHETIC: vm_stat's words; psutil's counters there hold pages of files, too."""
+    text = (
+        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:          3021.\n"
+        "Pageins:         9912345.\nSwapins:               10.\nSwapouts:               5.\n"
+    )
+    assert macos.swapped_bytes(lambda command: text) == 15 * 16384
+    assert macos.swapped_bytes(lambda command: text.replace("Swapins", "Swopins")) is None
+    assert macos.swapped_bytes(lambda command: None) is None
 
 
 def test_notes_never_refuse() -> None:

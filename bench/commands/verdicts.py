@@ -204,7 +204,8 @@ def nightly(
         written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    raise typer.Exit(_night_code(tonight.alarms, {one.point.outcome for one in tonight.findings}))
+    outcomes = {"failed" if one.unfinished else one.point.outcome for one in tonight.findings}
+    raise typer.Exit(_night_code(tonight.alarms, outcomes))
 
 
 def _night_code(alarms: Sequence[object], outcomes: AbstractSet[str]) -> int:

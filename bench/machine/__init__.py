@@ -76,6 +76,17 @@ def power(runner: Runner = run) -> dict[str, Any]:
     return {key: known.get(key) for key in POWER}
 
 
+def swapped_bytes(runner: Runner = run) -> int | None:
+    """Bytes moved to and from swap since boot; None where unknown. Two readings tell whether memory is short now."""
+    if sys.platform == "darwin":  # psutil's counters there hold every page that is read from a file, too
+        return macos.swapped_bytes(runner)
+    try:
+        memory = psutil.swap_memory()
+        return int(memory.sin) + int(memory.sout)
+    except (OSError, RuntimeError, psutil.Error):
+        return None
+
+
 def cpu_busy_ns() -> int:
     """CPU time used by everybody on this machine since boot, all cores, hypervisor steal included, in ns.
 

@@ -60,6 +60,16 @@ def power(runner: Runner) -> dict[str, Any]:
     } | {name: value for name, value in _process_info().items() if value is not None}
 
 
+def swapped_bytes(runner: Runner) -> int | None:
+    """Bytes swapped in and out since boot, from vm_stat's counts of pages."""
+    text = runner(["vm_stat"]) or ""
+    size = re.search(r"page size of (\d+) bytes", text)
+    pages = [re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE) for name in ("Swapins", "Swapouts")]
+    if size is None or None in pages:
+        return None
+    return int(size[1]) * sum(int(found[1]) for found in pages if found is not None)
+
+
 #: NSProcessInfo.thermalState, from 0.
 THERMAL_STATES = ("nominal", "fair", "serious", "critical")
 
