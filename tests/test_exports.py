@@ -204,6 +204,58 @@ def test_asv_itself_publishes_two_commits(tmp_path: Path) -> None:
     assert told_of["cpu", "fp32", "eager"][0].startswith("10.0")
 
 
+def test_asv_exports_of_two_runs_of_one_commit_add_up(tmp_path: Path) -> None:
+    """fp32 first and fp16 after it: asv itself draws both, and a cell that comes again has the newer figure."""
+    repository, out = tmp_path / "repo", tmp_path / "out"
+    here = at(commit(repository))
+    half, name = CELL.but(precision="fp16"), "mlp.digits.inference.b64.torch"
+    failed = record(CELL.but(mode="compiled"), outcome=FAILED, **here)
+    assert asv_results.write([*timed(**here), failed], out, repository) == 1
+    assert asv_results.write(timed(half, slowdown=2.0, **here), out, repository) == 1
+    assert asv_results.write(timed(half.but(phase="training"), **here), out, repository) == 1
+    assert asv_results.write(timed(half, slowdown=3.0, **here), out, repository) == 1
+    (file,) = (out / "results" / "abcd0123").glob("*torch*.json")
+    document = json.loads(file.read_text())
+    row = dict(zip(document["result_columns"], document["results"][name], strict=True))
+    assert row["params"] == [["cpu fp32 compiled", "cpu fp32 eager", "cpu fp16 eager"]]
+    quick, slow = pytest.approx(0.005, rel=1e-3), pytest.approx(0.015, rel=1e-3)
+    assert row["result"] == [None, quick, slow]
+    assert row["samples"][1:] == [pytest.approx([0.0049, 0.005, 0.0051]), pytest.approx([0.0147, 0.015, 0.0153])]
+    assert all(len(row[column]) == 3 for column in asv_results.BY_CELL)
+    read("asv", "--config", out / "asv.conf.json", "publish", "--no-pull", folder=tmp_path)
+    ((point,),) = points(out, name)
+    listed = json.loads((out / "results" / "benchmarks.json").read_text())[name]["params"][0]
+    assert dict(zip(listed, point[1], strict=True)) == {
+        "cpu fp32 eager": quick,
+        "cpu fp32 compiled": None,
+        "cpu fp16 eager": slow,
+    }
+    assert points(out, "mlp.digits.training.b64.torch"), "another work of the same commit"
+
+
+def test_asv_keeps_two_pythons_apart(tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    revision = commit(repository)
+    for python in ("3.11.1", "3.12.1"):
+        facts = fingerprint(git_revision=revision, versions={"torch": "2.0", "python": python}, machine={"host": "h"})
+        asv_results.write(timed(fingerprint=facts), tmp_path / "out", repository)
+    files = (tmp_path / "out" / "results" / "h").glob("*torch*.json")
+    assert sorted(json.loads(file.read_text())["python"] for file in files) == ["3.11.1", "3.12.1"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"result_columns": ["result"], "results": {}}'])
+def test_asv_does_not_write_over_a_damaged_file(tmp_path: Path, content: str) -> None:
+    repository, out = tmp_path / "repo", tmp_path / "out"
+    here = at(commit(repository))
+    asv_results.write(timed(**here), out, repository)
+    (file,) = (out / "results" / "abcd0123").glob("*torch*.json")
+    file.write_text(content)
+    before = {path: path.read_text() for path in out.rglob("*.json")}
+    with pytest.raises(UsageError, match=rf"{file.name} is damaged or not of this export"):
+        asv_results.write(timed(CELL.but(precision="fp16"), **here), out, repository)
+    assert {path: path.read_text() for path in out.rglob("*.json")} == before
+
+
 def test_asvs_interval_is_the_one_for_99_percent(tmp_path: Path) -> None:
     repository = tmp_path / "repo"
     asv_results.write(timed(**at(commit(repository))), tmp_path / "out", repository)
