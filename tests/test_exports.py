@@ -129,10 +129,13 @@ def test_pyperf_itself_counts_processes_bursts_and_warm_up(tmp_path: Path) -> No
     assert "cpu_model_name: Imagined M9" in read("pyperf", "metadata", "a.json.gz", folder=tmp_path)
 
 
-def test_pyperf_takes_no_cell_from_two_machines(tmp_path: Path) -> None:
-    """pyperf's own rule, said with the cell's name; the file that is there stays."""
+def test_pyperf_takes_no_cell_from_two_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyperf's own rule too, should ours not see it; said with the cell's name, and the file that is there stays."""
     (tmp_path / "out.json").write_text("mine")
     here, there = timed(), timed(fingerprint=fingerprint(machine={"chip": "Imagined M10"}))
+    with pytest.raises(UsageError, match="chip differs: Imagined M9 against Imagined M10"):
+        exports.write([here[0], there[1]], "pyperf", tmp_path / "out.json")
+    monkeypatch.setattr(samples.Groups, "place", lambda self, record: 0)
     with pytest.raises(
         UsageError, match=r"mlp:digits inference b64 torch/cpu fp32 eager: pyperf does not take its runs"
     ):
@@ -275,7 +278,7 @@ def test_a_changed_checkout_is_another_line(tmp_path: Path) -> None:
     revision = commit(repository)
     asv_results.write([*timed(**at(revision)), *timed(**at(revision + "+dirty"))], tmp_path / "out", repository)
     files = sorted((tmp_path / "out" / "results" / "abcd0123").glob(f"{revision[:8]}*.json"))
-    assert [json.loads(file.read_text())["params"]["checkout"] for file in files] == ["changed", "clean"]
+    assert sorted(json.loads(file.read_text())["params"]["checkout"] for file in files) == ["changed", "clean"]
     assert {json.loads(file.read_text())["commit_hash"] for file in files} == {revision}
 
 
@@ -435,6 +438,47 @@ def test_a_column_of_parquet_has_one_type_in_every_file(tmp_path: Path) -> None:
     assert types["items_per_s"] == types["latency_p50_s"] == "double"
     assert types["batch"] == types["peak_rss_bytes"] == "int64"
     assert "null" not in types.values()
+
+
+# --- unlike runs -----------------------------------------------------------------------------------------------------
+
+
+def two_machines() -> list[Record]:
+    """The same cell of two runs; the second is twice as slow, and its last process failed before it knew anything."""
+    machine = {"chip": "Imagined M10", "physical_cores": 8, "gpu_cores": 10}
+    other = fingerprint(machine=machine, versions={"torch": "2.15.0", "numpy": "2"}, threads=4)
+    nothing = fingerprint(machine={}, versions={}, threads=None)
+    failed = record(process=3, outcome=FAILED, run="r2", fingerprint=nothing)
+    return [*timed(), *timed(slowdown=2.0, fingerprint=other, run="r2"), failed]
+
+
+@pytest.mark.parametrize("format_", READERS)
+def test_tables_have_a_row_for_each_machine_and_set_of_versions(tmp_path: Path, format_: str) -> None:
+    assert exports.write([*two_machines(), *timed(run="r3")], format_, tmp_path / "out") == 2
+    table = READERS[format_](tmp_path / "out")
+    assert list(table.run) == ["r r3", "r2"]
+    assert list(table.chip) == ["Imagined M9", "Imagined M10"]
+    assert list(table.threads) == [1, 4]
+    assert list(table.versions) == ["torch=2.14.0", "numpy=2 torch=2.15.0"]
+    assert list(table.items_per_s) == [pytest.approx(12_800, rel=1e-3), pytest.approx(6_400, rel=1e-3)]
+    assert list(table.attempted) == [6, 4]
+
+
+@pytest.mark.parametrize("format_", JSON_FORMATS)
+def test_what_cannot_hold_unlike_runs_refuses_them_and_names_the_facts(tmp_path: Path, format_: str) -> None:
+    with pytest.raises(UsageError, match=r"run r and run r2 are unlike") as refused:
+        exports.write(two_machines(), format_, tmp_path / "out.json")
+    for told in ("chip differs: Imagined M9 against Imagined M10", "threads differs: 1 against 4", "version of torch"):
+        assert told in str(refused.value)
+    assert not (tmp_path / "out.json").exists()
+    assert exports.write([*timed(), *timed(run="r3")], format_, tmp_path / "out.json") == 1, "alike runs are one"
+
+
+def test_a_file_of_pytest_benchmark_is_of_one_machine(tmp_path: Path) -> None:
+    there = timed(CELL.but(precision="fp16"), fingerprint=fingerprint(machine={"chip": "Imagined M10"}), run="r2")
+    with pytest.raises(UsageError, match="names one machine, and runs r2 and r are of two: chip differs"):
+        exports.write([*timed(), *there], "pytest-benchmark", tmp_path / "out.json")
+    assert exports.write([*timed(), *there], "bencher", tmp_path / "out.json") == 2
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
