@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from bench import environments, scratch, store
 from bench.block import run_block
 from bench.cell import Cell
-from bench.compare import block_logs
+from bench.compare import duets_of
 from bench.errors import Interrupted, UsageError
+from bench.evidence import Duets
 from bench.plan import Block, cells, for_duets
 from bench.progress import Progress, progress
 from bench.record import Measured, Record
@@ -27,10 +27,10 @@ from bench.run import is_final, look
 from bench.scratch import NotMade, Uv
 from bench.session import run_facts
 from bench.setup import Setup, context, survey, workloads
-from bench.stats import Floats, pocock_level
+from bench.stats import pocock_level
 from bench.store import Appender
 from bench.summary import summarise
-from bench.verdict import LOOK_ALPHA, LOOKS, MARGIN, Verdict, decide
+from bench.verdict import ALPHA, LOOK_ALPHA, LOOKS, MARGIN, Verdict, decide
 
 KIND = "bisect"
 BLOCKS = 32
@@ -200,20 +200,20 @@ class _Duets:
 
     def ends(self, bad: str) -> Step:
         """The bad end against the good one; their middle is what the others are judged by."""
-        step = self._try(bad, lambda logs: self._decide(logs, MARGIN))
+        step = self._try(bad, lambda duets: self._decide(duets, MARGIN))
         if step.ratio is not None and step.word == "bad":
             self._middle = math.log(step.ratio) / 2
         return step
 
     def word(self, version: str) -> str:
         """good, bad or unusable."""
-        return self._try(version, lambda logs: self._decide(logs - self._middle, 0.0)).word
+        return self._try(version, lambda duets: self._decide(duets.shifted(-self._middle), 0.0)).word
 
-    def _decide(self, logs: Floats, margin: float) -> Verdict:
+    def _decide(self, duets: Duets, margin: float) -> Verdict:
         looks = tuple(look for look in LOOKS if look <= self._blocks) or (self._blocks,)
-        return decide(logs, margin, looks, pocock_level(looks, LOOK_ALPHA))
+        return decide(duets, margin, looks, pocock_level(looks, LOOK_ALPHA))
 
-    def _try(self, version: str, decider: Callable[[Floats], Verdict]) -> Step:
+    def _try(self, version: str, decider: Callable[[Duets], Verdict]) -> Step:
         try:
             pythons = {self._environment(one): self._python(one) for one in (self._good, version)}
             step = self._duet(version, pythons, decider)
@@ -238,7 +238,7 @@ class _Duets:
             self._view.note(f"making the environment of {self._package} {version}")
         return str(scratch.interpreter(self._uv, self._folder, wanted, base))
 
-    def _duet(self, version: str, pythons: Mapping[str, str], decider: Callable[[Floats], Verdict]) -> Step:
+    def _duet(self, version: str, pythons: Mapping[str, str], decider: Callable[[Duets], Verdict]) -> Step:
         running = context(replace(self._setup, pythons=pythons), self._appender.path.parent.name)
         pair = tuple(self._cell.but(environment=name) for name in pythons)
         for cell in pair:
@@ -246,7 +246,7 @@ class _Duets:
                 return Step(version, "unusable", None, 0, f"{cell.environment} does not open: {problem}")
         self._view.planned(self._blocks * (len(self.steps) + 1))
         records: list[Record] = []
-        logs: Floats = np.empty(0)
+        duets = Duets(())
         for number in range(self._blocks):
             made = run_block(Block(pair, number), f"{version}-{number:03d}", running)
             self._appender.append(made)
@@ -256,26 +256,25 @@ class _Duets:
                 isinstance(one.outcome, Measured) for one in records[1::2]
             ):
                 break
-            logs = block_logs(records)[(pair[0], pair[1])][1]
-            if number + 1 in LOOKS and decider(logs).word != "inconclusive":
+            duets = duets_of(records)[(pair[0], pair[1])][1]
+            if number + 1 in LOOKS and duets.blocks and decider(duets).word != "inconclusive":
                 break
-        return self._step(version, records, logs, decider)
+        return self._step(version, records, duets, decider)
 
-    def _step(
-        self, version: str, records: Sequence[Record], logs: Floats, decider: Callable[[Floats], Verdict]
-    ) -> Step:
+    def _step(self, version: str, records: Sequence[Record], duets: Duets, decider: Callable[[Duets], Verdict]) -> Step:
         bad_rows = [row for row in summarise(records) if row.outcome != "measured"]
-        if bad_rows or logs.size < FEWEST_BLOCKS:
+        if bad_rows or duets.blocks < FEWEST_BLOCKS:
             why = f"{bad_rows[0].outcome}: {bad_rows[0].reason}" if bad_rows else "too few blocks have both sides"
-            return Step(version, "unusable", None, int(logs.size), why)
-        verdict = decider(logs)
-        ratio = math.exp(float(logs.mean()))
+            return Step(version, "unusable", None, duets.blocks, why)
+        verdict = decider(duets)
+        log = duets.estimate(ALPHA, 0.0).log
+        ratio = math.exp(log)
         first = not self.steps
         if verdict.word in ("faster", "slower"):
             word = "bad" if verdict.word == "slower" else "good"
         elif first:
             word = "good"  # the ends: no difference was shown
         else:
-            word = "bad" if float(logs.mean()) < self._middle else "good"
+            word = "bad" if log < self._middle else "good"
         doubt = "" if verdict.word != "inconclusive" or first else "not sure: "
-        return Step(version, word, ratio, int(logs.size), f"{doubt}{ratio:.3f}× the good release's speed")
+        return Step(version, word, ratio, duets.blocks, f"{doubt}{ratio:.3f}× the good release's speed")

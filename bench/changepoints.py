@@ -35,8 +35,12 @@ AUTOCORRELATION = 0.6
 #: better: that of the recorded duets' means of 16 blocks on CPU time (0.0097). It weighs as much as so many nights.
 BETWEEN_NIGHTS_SD = 0.005
 PRIOR_NIGHTS = 8.0
-#: Residuals beyond so many robust standard deviations are spikes, and count as this much.
-SPIKE = 3.0
+#: Residuals beyond so many robust standard deviations count as this much: a spike in twenty nights says nothing about
+#: the other nineteen. Normal noise loses to the bound what ``WITHIN_BOUND`` gives back: its variance so bounded.
+SPIKE = 2.0
+WITHIN_BOUND = 0.9205
+#: Two measurements of one night further apart than so many standard errors of their difference: one is a spike.
+APART = 4.0
 #: Variance of a median over that of a mean, for normal noise.
 MEDIAN_VARIANCE = math.pi / 2
 #: A night outside of this prediction interval is measured again.
@@ -100,6 +104,16 @@ class Prediction:
     def confirmed(self, first: float, second: float) -> bool:
         """Whether two measurements of one night lie outside, on the same side: two spikes seldom agree."""
         return self.outside(first) and self.outside(second) and (first > self.centre) == (second > self.centre)
+
+    def second_stands(self, first: float, second: float, error: float) -> bool:
+        """Which of two measurements of a night counts: the second, because the first was picked for being far out.
+
+        Only where both lie outside, and further apart than blocks of standard error ``error`` explain, one of them is
+        a spike; then the one nearer to the centre counts.
+        """
+        if not self.outside(second) or abs(first - second) <= APART * math.sqrt(2) * error:
+            return True
+        return abs(second - self.centre) <= abs(first - self.centre)
 
 
 def predict(
@@ -211,7 +225,9 @@ def _step(regime: Floats, settled: list[Floats], prior_sd: float) -> Change | No
                 tested[split] = change
     if not tested:
         return None
-    noise = _noise([*settled, recent], prior_sd)
+    # The noise around the two levels: taken around one, the step itself would pass for noise and raise the penalty.
+    split = max(tested, key=lambda split: tested[split].strength)
+    noise = _noise([*settled, recent[:split], recent[split:]], prior_sd)
     proposed = [tested[split] for split in breaks(recent, noise.sd) if split in tested]
     if not proposed:
         return None
@@ -284,8 +300,8 @@ def _prior_sd(errors: Sequence[float] | Floats) -> float:
 def _noise(levels: Sequence[Floats], prior_sd: float) -> Noise:
     """The nights' own scatter around the median of their level, weighed with the prior as variances are.
 
-    Residuals count up to three robust standard deviations (spikes do not widen the noise), and what fitted levels take
-    away from the scatter of autocorrelated nights is given back.
+    Residuals count up to ``SPIKE`` robust standard deviations (spikes hardly widen the noise), and what fitted levels
+    take away from the scatter of autocorrelated nights is given back.
     """
     residuals = np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
     taken = sum(_inflation(level.size) for level in levels)
@@ -293,7 +309,7 @@ def _noise(levels: Sequence[Floats], prior_sd: float) -> Noise:
     if weight == 0:
         return Noise(prior_sd, PRIOR_NIGHTS)
     limit = SPIKE * 1.4826 * float(np.median(np.abs(residuals)))
-    own = float((np.minimum(np.abs(residuals), limit) ** 2).sum())
+    own = float((np.minimum(np.abs(residuals), limit) ** 2).sum()) / WITHIN_BOUND
     df = PRIOR_NIGHTS + weight
     return Noise(math.sqrt((PRIOR_NIGHTS * prior_sd**2 + own) / df), df)
 

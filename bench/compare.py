@@ -11,8 +11,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-import numpy as np
-
 from bench.cell import Cell
 from bench.evidence import Duets, Pairs, pairs_of
 from bench.labels import plausible
@@ -271,27 +269,18 @@ def _duets(pair: _Pair, clock: str) -> Duets:
     )
 
 
-def _logs(pair: _Pair, clock: str) -> Floats:
-    return np.array([block.median for block in _duets(pair, clock).pairs])
+def duets_of(
+    records: Iterable[Record], clock: str = "auto", again: bool = False
+) -> dict[tuple[Cell, Cell], tuple[str, Duets]]:
+    """Of each pair of cells that shared blocks: the clock that a verdict rests on, and the blocks with both sides.
 
-
-def duets_of(records: Iterable[Record], clock: str = "auto") -> dict[tuple[Cell, Cell], tuple[str, Duets]]:
-    """Of each pair of cells that shared blocks: the clock that a verdict rests on, and the blocks with both sides."""
-    return {
-        cells: (_clock(pair, clock), _duets(pair, _clock(pair, clock))) for cells, pair in _pairs(records)[0].items()
-    }
-
-
-def block_logs(records: Iterable[Record]) -> dict[tuple[Cell, Cell], tuple[str, Floats]]:
-    """Of each pair of cells that shared blocks: the clock that a verdict would rest on, and every block's log-ratio.
-
-    Blocks without both sides are left out; a pair without any has no log-ratio at all. Blocks that confirm count, too.
+    ``again``: blocks that confirm count, too.
     """
     found = {}
     for cells, each in _pairs(records)[0].items():
-        pair = _Pair([*each.blocks, *each.again])
-        clock = _clock(pair, "auto")
-        found[cells] = (clock, _logs(pair, clock))
+        pair = _Pair([*each.blocks, *each.again]) if again else each
+        chosen = _clock(pair, clock)
+        found[cells] = (chosen, _duets(pair, chosen))
     return found
 
 
@@ -315,8 +304,9 @@ def compare_runs(
 ) -> RunsCompared:
     """Two stored runs, cell by cell, advisory: the machine may have changed between them in ways nobody recorded.
 
-    Welch's t on log process medians, with the between-session variance added once for each run. Across ``precision``,
-    cells that only one run has are paired with those of the other that differ in precision alone.
+    Welch's t on log process medians, with the between-session variance added once for each run; to the mean over cells
+    as well, because all cells of a run share its session. Across ``precision``, cells that only one run has are paired
+    with those of the other that differ in precision alone.
     """
     ones, others = {row.cell: row for row in a}, {row.cell: row for row in b}
     pairs = [(cell, cell) for cell in ones if cell in others]
@@ -328,7 +318,8 @@ def compare_runs(
     paired_a, paired_b = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
     missing = {cell: "in A only" for cell in ones if cell not in paired_a}
     missing |= {cell: "in B only" for cell in others if cell not in paired_b}
-    return RunsCompared(tuple(found), mean_of(found, missing))
+    # All cells of a run ran in its one session: what that was slower by does not average out over cells.
+    return RunsCompared(tuple(found), mean_of(found, missing, 2 * between_session_sd**2))
 
 
 def across_precision(a: Iterable[Cell], b: Iterable[Cell]) -> list[tuple[Cell, Cell]]:

@@ -69,7 +69,8 @@ class Compared:
         yield made
         mean, count = self.mean.interval, len(self.mean.included)
         if mean is not None and count > 1:
-            yield Text(f"geometric mean over {count} cells: B is {_ratio(mean)} as fast as A")
+            span = f" ({times_span(mean)}; {self.mean.meaning})" if mean.low is not None else ""
+            yield Text(f"geometric mean over {count} cells: B is {times(mean)}{span} as fast as A")
         for key, why in self.mean.excluded:
             yield Text(f"  left out: {_named(key)}: {why}", "dim")
 

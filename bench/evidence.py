@@ -221,6 +221,10 @@ class Duets:
         """See Evidence."""
         return Duets(self.pairs[:blocks])
 
+    def shifted(self, by: float) -> Duets:
+        """The same blocks as if every log-ratio were so much larger."""
+        return Duets(tuple(_counted(block.logs + by, block.total + by) for block in self.pairs))
+
     def totals(self) -> Means:
         """One log-ratio a block from the whole time of all bursts: what a sum of times would show."""
         return Means(np.array([block.total for block in self.pairs]))

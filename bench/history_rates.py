@@ -21,8 +21,6 @@ KINDS = (
     ("spiky", night_rates.spiky),
     ("autocorrelated 0.6", night_rates.autocorrelated),
 )
-#: (kind, step) that is shown without being asked for: found in 75 % of 200 series, which docs/nightly.md says.
-UNASKED = (("spiky", 0.05),)
 
 
 def rates(trials: Trials) -> Iterator[Rate]:
@@ -40,6 +38,6 @@ def rates(trials: Trials) -> Iterator[Rate]:
             hits = round(found.within() * series)
             yield Rate(
                 "twinbench nightly", source, "found in time", step, "simulated", night_rates.FOUND_WITHIN, hits, series,
-                demand=None if (name, step) in UNASKED else (least, 1.0),
+                demand=(least, 1.0),
                 aside=("median nights to find it", found.median),
             )  # fmt: skip

@@ -7,13 +7,14 @@ A night here is what it is there: measured, measured again when it lies outside 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.changepoints import BETWEEN_NIGHTS_SD, Change, judge, predict, starts_of
-from bench.stats import Floats, checked_logs
+from bench.evidence import Duets
+from bench.verdict import ALPHA
 
 #: What a night measures: (log-ratio, standard error); called again when the night is measured again.
 Measure = Callable[[int], tuple[float, float]]
@@ -116,24 +117,27 @@ def spiky(sd: float = NIGHT_SD, within_sd: float = WITHIN_SD, lasting: bool = Fa
     return make
 
 
-def recorded(log_ratios: Sequence[float] | Floats, blocks: int = 20, in_a_row: bool = False) -> Nights:
-    """Nights of ``blocks`` blocks drawn from the log-ratios of recorded duets of identical code.
+def recorded(duets: Duets, blocks: int = 20, in_a_row: bool = False) -> Nights:
+    """Nights of ``blocks`` blocks drawn from recorded duets of identical code, estimated as ``twinbench nightly`` does.
 
     ``in_a_row``: blocks that ran one after the other, with what they have in common.
 
     Raises:
-        ValueError: no log-ratios, or one that is not finite.
+        ValueError: no block.
     """
-    logs = checked_logs(log_ratios)
-    logs = logs - logs.mean()  # the two sides are the same program: what is left over is chance
+    if not duets.blocks:
+        raise ValueError("no recorded block to draw nights from")
+    # The two sides are the same program: what is left over is chance.
+    pairs = duets.shifted(-duets.estimate(ALPHA, 0.0).log).pairs
 
     def make(random: np.random.RandomState, count: int) -> Measure:
         def measure(night: int) -> tuple[float, float]:
             if in_a_row:
-                drawn = logs[(random.randint(logs.size) + np.arange(blocks)) % logs.size]
+                drawn = (random.randint(len(pairs)) + np.arange(blocks)) % len(pairs)
             else:
-                drawn = logs[random.randint(logs.size, size=blocks)]
-            return float(drawn.mean()), float(drawn.std(ddof=1) / math.sqrt(blocks))
+                drawn = random.randint(len(pairs), size=blocks)
+            found = Duets(tuple(pairs[index] for index in drawn)).estimate(ALPHA, 0.0)
+            return found.log, found.error or 0.0
 
         return measure
 
@@ -209,9 +213,10 @@ def watch(
         confirmed = False
         if expected is not None and expected.outside(value + shift(night)):
             doubted += 1
-            first = value
-            value, error = measure(night)
-            confirmed = expected.confirmed(first + shift(night), value + shift(night))
+            first, second = (value, error), measure(night)
+            both = first[0] + shift(night), second[0] + shift(night)
+            confirmed = expected.confirmed(*both)
+            value, error = second if expected.second_stands(*both, second[1]) else first
         values.append(value + shift(night))
         errors.append(error)
         change = judge(values, errors, starts_of(found), confirmed, changed(night))

@@ -20,7 +20,7 @@ from bench import environments, points, store
 from bench.block import Context, run_block
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
-from bench.compare import AGAIN, Rule, block_logs
+from bench.compare import AGAIN, ALPHA, Rule, duets_of
 from bench.errors import Interrupted, UsageError
 from bench.history import Found, Series, causes_of, series_for, series_of
 from bench.plan import Block, cells, for_duets
@@ -30,7 +30,6 @@ from bench.record import Measured, Record
 from bench.run import is_final, look
 from bench.session import look_around, run_facts
 from bench.setup import Setup, Survey, context, survey, workloads
-from bench.stats import sample_of_logs
 from bench.store import Appender
 from bench.summary import summarise
 from bench.verdict import looks_within
@@ -240,7 +239,7 @@ def _strange(point: Point, expected: Prediction | None) -> bool:
 
 
 def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected: Prediction | None, run: str) -> Point:
-    """The second measurement stands for the night: the first was picked because it was far out."""
+    """The second measurement stands for the night, or the first where that is known for a spike (``second_stands``)."""
     if records is None:
         return first
     second = point_of(pair, records, run)
@@ -250,7 +249,8 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
     assert first.log_ratio is not None
     assert second.log_ratio is not None
     confirmed = expected.confirmed(first.log_ratio, second.log_ratio)
-    return structs.replace(second, first=first.log_ratio, confirmed=confirmed)
+    stands = expected.second_stands(first.log_ratio, second.log_ratio, second.error or 0.0)
+    return structs.replace(second if stands else first, first=first.log_ratio, confirmed=confirmed)
 
 
 def _duets(
@@ -292,19 +292,19 @@ def point_of(pair: Pair, records: Sequence[Record], run: str) -> Point:
         if rows[cell].outcome != "measured":
             reason = f"{cell.environment}: {rows[cell].reason or rows[cell].outcome}"
             return structs.replace(plain, outcome=rows[cell].outcome, reason=reason)
-    clock, logs = block_logs(records)[pair]
-    if logs.size < FEWEST_BLOCKS:
-        return structs.replace(plain, reason=f"{logs.size} blocks have both sides; {FEWEST_BLOCKS} are needed")
-    sample = sample_of_logs(logs)
+    clock, duets = duets_of(records, again=True)[pair]
+    if duets.blocks < FEWEST_BLOCKS:
+        return structs.replace(plain, reason=f"{duets.blocks} blocks have both sides; {FEWEST_BLOCKS} are needed")
+    found = duets.estimate(ALPHA, 0.0)
     sides = [rows[cell] for cell in pair]
     rates = [side.throughput.estimate for side in sides if side.throughput is not None]
     prints = [side.fingerprint for side in sides if side.fingerprint is not None]
     return structs.replace(
         plain,
         outcome="measured",
-        log_ratio=sample.mean,
-        error=sample.variance**0.5,
-        blocks=int(logs.size),
+        log_ratio=found.log,
+        error=found.error,
+        blocks=duets.blocks,
         clock=clock,
         item=sides[0].item,
         rates=(rates[0], rates[1]),

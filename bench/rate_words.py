@@ -39,6 +39,7 @@ def row(rate: Rate) -> dict[str, Any]:
         "demand": None if rate.demand is None else list(rate.demand),
         "aside": None if rate.aside is None else [rate.aside[0], _finite(rate.aside[1])],
         "holds": rate.holds,
+        "few": rate.few,
     }
 
 
@@ -77,6 +78,7 @@ def rate_of(told: Mapping[str, Any]) -> Rate:
 def words(rate: Rate) -> tuple[str, ...]:
     """Under ``COLUMNS``."""
     asked = "" if rate.demand is None else ("at least {0:.0%}" if rate.demand[1] == 1 else "at most {1:.0%}")
+    few = "; too few trials to be sure" if rate.few else ""
     return (
         rate.rule,
         rate.source,
@@ -84,7 +86,7 @@ def words(rate: Rate) -> tuple[str, ...]:
         sentence(rate),
         str(rate.count),
         str(rate),
-        asked.format(*(rate.demand or ())),
+        asked.format(*(rate.demand or ())) + few,
     )
 
 

@@ -74,8 +74,19 @@ class Rate:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the demand is met by the share itself; None without a demand."""
-        return None if self.demand is None else self.demand[0] <= self.value <= self.demand[1]
+        """False where the interval of the trials excludes the demand; None without a demand."""
+        if self.demand is None:
+            return None
+        low, high = self.bounds
+        return low <= self.demand[1] and self.demand[0] <= high
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few trials to tell: the interval crosses the edge of the demand."""
+        if self.demand is None or not self.holds:
+            return False
+        low, high = self.bounds
+        return low < self.demand[0] or self.demand[1] < high
 
     def __str__(self) -> str:
         low, high = self.bounds

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+#: Student's t with so many degrees of freedom is the normal distribution.
+MOST_DF = 1e6
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,22 @@ class LogSample:
 
 @dataclass(frozen=True)
 class GeometricMean:
-    """A geometric mean over cells: the interval, the cells that are in it, and those that are not with the reason."""
+    """A geometric mean over cells: the interval, the cells that are in it, and those that are not with the reason.
+
+    ``shared_variance`` (of logs) is in the interval, for what all cells have in common.
+    """
 
     interval: Interval | None
     included: tuple[Hashable, ...]
     excluded: tuple[tuple[Hashable, str], ...]
+    shared_variance: float = 0.0
+
+    @property
+    def meaning(self) -> str:
+        """What the interval is about, for people."""
+        if not self.shared_variance:
+            return "over the choice of cells, not how well each was measured"
+        return f"over the choice of cells and two sessions, {math.sqrt(self.shared_variance / 2):.2g} of log time each"
 
 
 def checked(values: Sequence[float] | Floats, what: str = "value") -> Floats:
@@ -177,11 +190,14 @@ def ratio_interval(
     return interval_of(welch(log_sample(a), log_sample(b), extra_variance), confidence)
 
 
-def geometric_mean(values: Mapping[Any, float | None], confidence: float = 0.95) -> GeometricMean:
+def geometric_mean(
+    values: Mapping[Any, float | None], confidence: float = 0.95, shared_variance: float = 0.0
+) -> GeometricMean:
     """Geometric mean over cells of what is usable; the cells left out are returned, each with its reason.
 
     The interval treats the cells as a sample of such cells: it says how far the mean leans on the choice of cells, not
-    how well each was measured.
+    how well each was measured. ``shared_variance`` is that of what moves the logs of all cells together (two sessions
+    of a machine): more cells do not average it away, so the mean has all of it.
     """
     usable: dict[Hashable, float] = {}
     excluded: list[tuple[Hashable, str]] = []
@@ -192,8 +208,15 @@ def geometric_mean(values: Mapping[Any, float | None], confidence: float = 0.95)
             excluded.append((key, f"not a positive number: {value}"))
         else:
             usable[key] = value
-    mean = interval(list(usable.values()), confidence) if usable else None
-    return GeometricMean(mean, tuple(usable), tuple(excluded))
+    if not usable:
+        return GeometricMean(None, (), tuple(excluded))
+    sample = log_sample(list(usable.values()))
+    if sample.df and shared_variance:
+        # As in ``welch``: known, so without degrees of freedom of its own.
+        variance = sample.variance + shared_variance
+        df = sample.df * (variance / sample.variance) ** 2 if sample.variance > 0 else math.inf
+        sample = LogSample(sample.mean, variance, min(df, MOST_DF))
+    return GeometricMean(interval_of(sample, confidence), tuple(usable), tuple(excluded), shared_variance)
 
 
 def session_sd(sessions: Sequence[Sequence[float]]) -> float:

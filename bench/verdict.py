@@ -270,15 +270,18 @@ def corrected(comparisons: Sequence[Comparison], rate: float = ALPHA) -> list[Co
     return result
 
 
-def mean_of(comparisons: Sequence[Comparison], missing: Mapping[Cell, str] | None = None) -> GeometricMean:
+def mean_of(
+    comparisons: Sequence[Comparison], missing: Mapping[Cell, str] | None = None, shared_variance: float = 0.0
+) -> GeometricMean:
     """Geometric mean of the ratios; left out are ``missing`` and what has no ratio, each with its reason.
 
-    Keys are (cell A, cell B) for comparisons and the cell itself for ``missing``.
+    Keys are (cell A, cell B) for comparisons and the cell itself for ``missing``. ``shared_variance``: what the log
+    ratios of all cells have in common (0 for duets, whose sides lived in one session).
     """
     ratios: dict[Hashable, float | None] = {
         (one.cell_a, one.cell_b): one.verdict.ratio.estimate if one.verdict.ratio else None for one in comparisons
     }
     reasons: dict[Hashable, str] = {(one.cell_a, one.cell_b): one.verdict.detail for one in comparisons}
-    mean = geometric_mean(ratios)
+    mean = geometric_mean(ratios, shared_variance=shared_variance)
     excluded = tuple((key, reasons[key]) for key, _ in mean.excluded)
     return replace(mean, excluded=excluded + tuple((missing or {}).items()))

@@ -19,7 +19,7 @@ def main(series: int = 400) -> None:
     """Two tables: alarms of nights without a change, and nights until a step was found."""
     duets = recordings.read(OWN_NOISE / "duet.jsonl.gz")
     # A2 ran the same program as A: all that differs is noise.
-    cpu, wall = ([pair.median for pair in duets.duets("A2", clock).pairs] for clock in ("cpu", "wall"))
+    cpu, wall = (duets.duets("A2", clock) for clock in ("cpu", "wall"))
     kinds = {
         "white, 1 %": night_rates.white(),
         "autocorrelated 0.6, 1 %": night_rates.autocorrelated(),

@@ -9,15 +9,16 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from bench import scratch, setup
+from bench import bisect, scratch, setup
 from bench.bisect import search
 from bench.environments import Environment
 from bench.errors import UsageError
+from bench.evidence import Duets, pairs_of
 from bench.process import LocalWorker, Reply, Worker
 from bench.scratch import NotMade, Uv, find_uv
 from tests.harness import Cli, command_line
@@ -50,6 +51,23 @@ def test_what_is_unusable_is_passed_by_and_named() -> None:
 
     assert search([str(one) for one in range(10)], word) == (6, [4, 5, 6])
     assert search([str(one) for one in range(10)], lambda version: "unusable") == (9, list(range(1, 10)))
+
+
+def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
+    """On a busy machine: pairs of bursts at the true ratio, 0.9, and a third of them far to one side."""
+    random = np.random.RandomState(1)
+    starts = [2 * (at // 6) for at in range(24)], [2 * (at // 6) + 1 for at in range(24)]
+    blocks = []
+    for _ in range(8):
+        good, slow = (base * np.exp(random.normal(0, 0.01, 24)) for base in (0.9, 1.0))
+        slow = np.where(random.random_sample(24) < 0.35, 1.5 * slow, slow)
+        blocks.append(pairs_of(good, slow, *starts))
+    duets = Duets(tuple(blocks))
+    search = bisect._Duets(*[cast(Any, None)] * 4, 8, *[cast(Any, None)] * 5)
+    step = search._step("1.1", [], duets, lambda one: search._decide(one, 0.03))
+    assert step.word == "bad"
+    assert step.ratio == pytest.approx(0.9, abs=0.01)
+    assert duets.shifted(-0.2).estimate(0.05, 0.0).log == pytest.approx(math.log(step.ratio) - 0.2, abs=0.002)
 
 
 # --- wheels ----------------------------------------------------------------------------------------------------------

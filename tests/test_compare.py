@@ -11,7 +11,7 @@ import pytest
 
 from bench import environments, run
 from bench.cell import Cell
-from bench.compare import aa_floor, block_log_ratio, compare_duets, compare_runs, decide, refusal
+from bench.compare import BETWEEN_SESSION_SD, aa_floor, block_log_ratio, compare_duets, compare_runs, decide, refusal
 from bench.process import LAUNCH
 from bench.record import Failed, Record, Wrong
 from bench.stats import Floats, Interval
@@ -308,6 +308,29 @@ def test_stored_wrong_or_single_process_gives_no_word() -> None:
     assert (found.verdict.ratio, found.verdict.detail) == (None, "B wrong: outputs")
     (single,) = compare_runs([stored([1.0])], [stored([9.0])]).comparisons
     assert (single.verdict.word, single.verdict.p_value) == ("inconclusive", None)
+
+
+def test_the_mean_over_cells_of_identical_code_holds_one_whatever_the_sessions_were() -> None:
+    """Six cells share the mood of their session; taken as independent they would exclude 1 nearly always."""
+    random = np.random.RandomState(6)
+    excluded = 0
+    for _ in range(80):
+        runs = []
+        for mood in random.normal(0, BETWEEN_SESSION_SD, 2):
+            logs = mood + random.normal(0, 0.02, (6, 5))
+            runs.append([stored(list(100 * np.exp(row)), CELL.but(batch=64 + at)) for at, row in enumerate(logs)])
+        mean = compare_runs(*runs).mean.interval
+        assert mean is not None
+        assert mean.low is not None
+        assert mean.high is not None
+        excluded += not mean.low <= 1 <= mean.high
+    assert excluded <= 9, "4 are expected of 80; with 10 or more chance is below 1 in 100"
+
+
+def test_a_mean_says_what_its_interval_is_about() -> None:
+    runs = [stored([100.0, 101]), stored([100.0, 101], FAST)]
+    assert "two sessions, 0.22" in compare_runs(runs, runs).mean.meaning
+    assert "not how well each was measured" in compare_runs(runs, runs, between_session_sd=0.0).mean.meaning
 
 
 def test_many_cells_need_stronger_evidence() -> None:

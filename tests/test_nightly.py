@@ -10,18 +10,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from msgspec import structs
 
 from bench import machine, nightly, points, reporting, setup, store, tidings
 from bench.changepoints import predict
+from bench.compare import AGAIN, duets_of
 from bench.environments import AT, Environment
 from bench.frameworks.fake import TOY
 from bench.nightly import judged
 from bench.process import LocalWorker, Reply, Worker
+from bench.record import Record
 from bench.report import pagefile
 from tests.harness import Cli, command_line, records_of
 from tests.nights import night, prints
-from tests.samples import CELL
+from tests.samples import CELL, MS, bursts, measurement, record
 from tests.stored_runs import edited
 from tests.test_report import parsed
 
@@ -142,6 +146,61 @@ def test_three_quiet_nights_then_a_slower_release(
     assert '<svg role="img"' in trends
     assert not [name for name, _ in parsed(text).attributes if name == "style"], "the policy forbids them"
     assert len(points.nights(Path("r"))) == 4
+
+
+def shouldered(random: np.random.RandomState, blocks: int, name: str = "night-000") -> list[Record]:
+    """Blocks of two equal sides on a busy machine: most bursts met the same conditions, a third another core's."""
+    sides = (CELL, CELL.but(environment=nightly.candidate_of(CELL.environment)))
+    made = []
+    for block in range(blocks):
+        for process, cell in enumerate(sides):
+            busy = np.where(random.random_sample(24) < 0.35, random.uniform(1.3, 2.5, 24), 1.0)
+            walls = [int(wall) for wall in 8 * MS * busy * np.exp(random.normal(0, 0.01, 24))]
+            timed = measurement(
+                bursts=structs.replace(bursts(walls), started_ns=[2 * (at // 6) + process for at in range(24)])
+            )
+            made.append(record(cell, 2 * block + process, measured=timed, block=f"{name}-{block:03d}"))
+    return made
+
+
+def test_a_night_is_estimated_as_a_comparison_is() -> None:
+    """The same estimate from the same records; on a busy machine it scatters far less than means of block medians."""
+    random = np.random.RandomState(3)
+    pair = (CELL, CELL.but(environment=nightly.candidate_of(CELL.environment)))
+    figures, plain = [], []
+    for _ in range(30):
+        records = shouldered(random, 6)
+        clock, duets = duets_of(records)[pair]
+        point = nightly.point_of(pair, records, "n")
+        assert point.log_ratio is not None
+        found = duets.estimate(0.05, 0.0)
+        assert (point.log_ratio, point.error, point.clock, point.blocks) == (found.log, found.error, clock, 6)
+        figures.append(point.log_ratio)
+        plain.append(np.mean([block.median for block in duets.pairs]))
+    print(np.std(figures), np.std(plain))
+    assert np.std(figures) < 0.6 * np.std(plain)
+
+
+def test_blocks_that_were_measured_again_make_a_point() -> None:
+    pair = (CELL, CELL.but(environment=nightly.candidate_of(CELL.environment)))
+    point = nightly.point_of(pair, shouldered(np.random.RandomState(3), 6, f"{AGAIN}000"), "n")
+    assert (point.outcome, point.blocks) == ("measured", 6)
+
+
+def test_the_second_measurement_stands_unless_it_is_the_spike() -> None:
+    expected = predict([0.0, 0.01, -0.01, 0.005, -0.005], [0.005] * 5)
+    assert expected is not None
+    pair = (CELL, CELL.but(environment=nightly.candidate_of(CELL.environment)))
+    records = shouldered(np.random.RandomState(3), 6, f"{AGAIN}000")
+    second = nightly.point_of(pair, records, "n")
+    assert second.log_ratio is not None
+    picked = structs.replace(second, log_ratio=-0.15)
+    assert nightly._second(picked, pair, records, expected, "n").log_ratio == second.log_ratio
+    # The same records where 0.3 was expected: both are outside, and the first is the likelier.
+    high = predict([0.3, 0.31, 0.29, 0.305, 0.295], [0.005] * 5)
+    assert high is not None
+    stands = nightly._second(structs.replace(second, log_ratio=0.2), pair, records, high, "n")
+    assert (stands.log_ratio, stands.first, stands.confirmed) == (0.2, 0.2, True)
 
 
 def test_the_page_of_a_night_says_what_the_night_said_and_stays_right(

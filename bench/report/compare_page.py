@@ -158,7 +158,7 @@ def mean_sentence(mean: GeometricMean) -> str:
     within = numbers.times_span(mean.interval)
     return (
         f"Over {count(len(mean.included), 'cell')}, B has {numbers.times(mean.interval)} the speed of A as a geometric "
-        f"mean{f' ({within}, over the choice of cells)' if within else ''}."
+        f"mean{f' ({within}, {mean.meaning})' if within else ''}."
     )
 
 

@@ -77,7 +77,9 @@ def _sentences(made: Mapping[str, Any], found: Sequence[Rate], lived: Sequence[R
     ]
     asked = [one for one in (*found, *lived) if one.demand is not None]
     missed = [one for one in asked if not one.holds]
-    said.append(f"Of {len(asked)} rates that something is asked of, {len(asked) - len(missed)} hold.")
+    few = sum(one.few for one in asked)
+    unsure = f", {few} of them with too few trials to be sure" if few else ""
+    said.append(f"Of {len(asked)} rates that something is asked of, {len(asked) - len(missed)} hold{unsure}.")
     said += [f"Missed: {one.source}, {one.clock} time: {sentence(one)}: {one}." for one in missed]
     flagged = [one for one in found if one.what == "flagged" and not one.effect and one.origin == "identical"]
     ours = [one.value for one in flagged if one.rule.startswith(OURS) and one.demand is not None]
