@@ -305,15 +305,29 @@ def compare_runs(
     """Two stored runs, cell by cell, advisory: the machine may have changed between them in ways nobody recorded.
 
     Welch's t on log process medians, with the between-session variance added once for each run; to the mean over cells
-    as well, because all cells of a run share its session.
+    as well, because all cells of a run share its session. Across ``precision``, cells that only one run has are paired
+    with those of the other that differ in precision alone.
     """
     ones, others = {row.cell: row for row in a}, {row.cell: row for row in b}
-    both = [cell for cell in ones if cell in others]
-    found = corrected([_stored(ones[cell], others[cell], margin, between_session_sd, across) for cell in both])
-    missing = {cell: "in A only" for cell in ones if cell not in others}
-    missing |= {cell: "in B only" for cell in others if cell not in ones}
+    pairs = [(cell, cell) for cell in ones if cell in others]
+    if "precision" in across:
+        pairs += across_precision(
+            [one for one in ones if one not in others], [one for one in others if one not in ones]
+        )
+    found = corrected([_stored(ones[x], others[y], margin, between_session_sd, across) for x, y in pairs])
+    paired_a, paired_b = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
+    missing = {cell: "in A only" for cell in ones if cell not in paired_a}
+    missing |= {cell: "in B only" for cell in others if cell not in paired_b}
     # All cells of a run ran in its one session: what that was slower by does not average out over cells.
     return RunsCompared(tuple(found), mean_of(found, missing, 2 * between_session_sd**2))
+
+
+def across_precision(a: Iterable[Cell], b: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+    """Every pair that is equal but for precision."""
+    others: dict[Cell, list[Cell]] = {}
+    for cell in b:
+        others.setdefault(cell.but(precision=""), []).append(cell)
+    return [(cell, other) for cell in a for other in others.get(cell.but(precision=""), [])]
 
 
 def _stored(
@@ -327,7 +341,9 @@ def _stored(
             if row.imported
         ),
     )
-    refused = refusal(a.fingerprint, b.fingerprint, across) if a.fingerprint and b.fingerprint else []
+    refused = []
+    if a.fingerprint and b.fingerprint:
+        refused = refusal(a.fingerprint, b.fingerprint, across | _implied(a.cell, b.cell))
     precisions = [row.effective_precision for row in (a, b)]
     if "precision" not in across and None not in precisions and precisions[0] != precisions[1]:
         refused.append(f"effective precision differs: {precisions[0]} against {precisions[1]}")

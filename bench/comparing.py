@@ -15,7 +15,7 @@ from rich.text import Text
 from bench import environments, store
 from bench.block import Context, run_block
 from bench.cell import DEVICES, MODES, PRECISIONS, Cell
-from bench.compare import AGAIN, LOOKS, Rule, compare_runs
+from bench.compare import AGAIN, LOOKS, Rule, across_precision, compare_runs
 from bench.errors import Interrupted, UsageError
 from bench.plan import Block, Selection, cells, check_words, for_duets
 from bench.progress import Progress, progress
@@ -24,7 +24,7 @@ from bench.report.numbers import times, times_span
 from bench.run import is_final
 from bench.session import run_facts
 from bench.setup import Setup, context, survey, workloads
-from bench.stats import GeometricMean
+from bench.stats import GeometricMean, Interval
 from bench.store import Appender
 from bench.summary import summarise
 from bench.verdict import Comparison, blocks_again, comparable_facts, looks_within, mean_of
@@ -51,10 +51,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Compared:
-    """Comparisons, the geometric mean where there is one, and lines that could not be read."""
+    """Comparisons, the geometric mean (with what it leaves out), and lines that could not be read."""
 
     comparisons: Sequence[Comparison]
-    mean: GeometricMean | None
+    mean: GeometricMean
     problems: Sequence[str]
     title: str
     outcomes: frozenset[str]
@@ -67,14 +67,20 @@ class Compared:
         for found in self.comparisons:
             made.add_row(*_row(found))
         yield made
-        if self.mean is not None and self.mean.interval is not None:
-            mean = self.mean.interval
-            count = len(self.mean.included)
-            # One cell alone has no interval, and then nothing to say about it.
+        mean, count = self.mean.interval, len(self.mean.included)
+        if mean is not None and count > 1:
             span = f" ({times_span(mean)}; {self.mean.meaning})" if mean.low is not None else ""
             yield Text(f"geometric mean over {count} cells: B is {times(mean)}{span} as fast as A")
-            for cell, why in self.mean.excluded:
-                yield Text(f"  left out: {cell.label if isinstance(cell, Cell) else cell}: {why}", "dim")
+        for key, why in self.mean.excluded:
+            yield Text(f"  left out: {_named(key)}: {why}", "dim")
+
+
+def _named(key: object) -> str:
+    """A cell that one side has, or a pair without a ratio, for people."""
+    if isinstance(key, Cell):
+        return key.label
+    labels = dict.fromkeys(cell.label for cell in key) if isinstance(key, tuple) else [str(key)]
+    return " against ".join(labels)
 
 
 def is_run(results: Path, name: str) -> bool:
@@ -146,14 +152,43 @@ def stored(a: Path, b: Path, margin: float, session_sd: float, across: AbstractS
     """Two runs from the store; advisory, because nothing held their surroundings alike.
 
     ``session_sd`` is the standard deviation of log time between sessions of this machine.
+
+    Raises:
+        UsageError: the runs have no cell in common.
     """
     problems: list[str] = []
     rows_a, rows_b = summarise(store.read(a, problems)), summarise(store.read(b, problems))
     found = compare_runs(rows_a, rows_b, margin, session_sd, across)
-    both = {row.cell for row in rows_a} & {row.cell for row in rows_b}
-    outcomes = frozenset(row.outcome for row in (*rows_a, *rows_b) if row.cell in both)
+    if not found.comparisons:
+        raise _nothing_in_common([row.cell for row in rows_a], [row.cell for row in rows_b], problems)
+    cells_a, cells_b = ({cells[side] for cells in map(_cells, found.comparisons)} for side in (0, 1))
+    outcomes = frozenset(
+        row.outcome for rows, compared in ((rows_a, cells_a), (rows_b, cells_b)) for row in rows if row.cell in compared
+    )
     title = f"Stored runs, advisory: A = {a.name}, B = {b.name}"
     return Compared(found.comparisons, found.mean, problems, title, outcomes)
+
+
+def _cells(found: Comparison) -> Pair:
+    return found.cell_a, found.cell_b
+
+
+def _nothing_in_common(a: Sequence[Cell], b: Sequence[Cell], problems: Sequence[str] = ()) -> UsageError:
+    """The refusal, with what each side has, and the nearest thing that could be done."""
+    text = f"no cell in common: A has {_few(a)}, B has {_few(b)}"
+    if near := across_precision(a, b):
+        words = [" and ".join(dict.fromkeys(pair[side].precision for pair in near)) for side in (0, 1)]
+        text += f"; precision differs: {words[0]} against {words[1]} (--across precision compares them)"
+    if problems:
+        text += f"; {len(problems)} lines could not be read, the first: {problems[0]}"
+    return UsageError(text)
+
+
+def _few(cells: Sequence[Cell]) -> str:
+    if not cells:
+        return "none"
+    more = f" and {len(cells) - 2} more" if len(cells) > 2 else ""
+    return ", ".join(f"({cell.label})" for cell in cells[:2]) + more
 
 
 def live(
@@ -180,9 +215,7 @@ def live(
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))
         found = survey(asked, context(setup, "", on_stage=view.stage), view.look)
-        pairs = _pairs(setup.selection, sides)
-        if not pairs:
-            raise UsageError(f"{sides[0]} and {sides[1]} have no work in common")
+        pairs, missing = _pairs(setup.selection, sides)
         facts = {"kind": "compare", "sides": [str(one) for one in sides], "rule": rule.facts()}
         folder = store.new_run(results, {**run_facts(setup, found), **facts})
         running = context(setup, folder.name, on_stage=view.stage)
@@ -199,11 +232,18 @@ def live(
     comparisons = rule.verdicts(store.read(folder, problems))
     outcomes = frozenset(row.outcome for row in summarise(store.read(folder, [])))
     title = f"Live: A = {sides[0]}, B = {sides[1]}; margin ±{margin:.1%}; records: {folder}"
-    mean = mean_of(comparisons) if len(comparisons) > 1 else None
-    return Compared(comparisons, mean, problems, title, outcomes)
+    return Compared(comparisons, mean_of(comparisons, missing), problems, title, outcomes)
 
 
-def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, Cell]]:
+Pair = tuple[Cell, Cell]
+
+
+def _pairs(selection: Selection, sides: tuple[Side, Side]) -> tuple[list[Pair], dict[Cell, str]]:
+    """What is compared, and the cells whose work one side only has.
+
+    Raises:
+        UsageError: no work is in common.
+    """
     known = workloads()
     a, b = (
         {
@@ -222,10 +262,11 @@ def _pairs(selection: Selection, sides: tuple[Side, Side]) -> list[tuple[Cell, C
         }
         for one in sides
     )
-    return [(a[work], b[work]) for work in a if work in b]
-
-
-Pair = tuple[Cell, Cell]
+    pairs = [(a[work], b[work]) for work in a if work in b]
+    if not pairs:
+        raise _nothing_in_common(list(a.values()), list(b.values()))
+    missing = {cell: "in A only" for work, cell in a.items() if work not in b}
+    return pairs, missing | {cell: "in B only" for work, cell in b.items() if work not in a}
 
 
 def _duets(pairs: Sequence[Pair], rule: Rule, running: Context, appender: Appender, view: Progress) -> list[Record]:
@@ -276,7 +317,7 @@ def _settled(records: Sequence[Record], blocks: int, rule: Rule) -> bool:
 
 def _row(found: Comparison) -> tuple[Text, ...]:
     verdict = found.verdict
-    ratio = "–" if verdict.ratio is None else f"{times(verdict.ratio)} ({times_span(verdict.ratio)})"
+    ratio = "–" if verdict.ratio is None else _ratio(verdict.ratio)
     why = "; ".join((verdict.detail, *found.notes))
     if found.clock == "cpu":
         why += "; decided on CPU time"
@@ -288,3 +329,8 @@ def _row(found: Comparison) -> tuple[Text, ...]:
         Text(str(verdict.blocks)),
         Text(why),
     )
+
+
+def _ratio(found: Interval) -> str:
+    within = times_span(found)
+    return f"{times(found)} ({within})" if within else times(found)

@@ -6,7 +6,7 @@ import math
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.cell import Cell
@@ -176,10 +176,15 @@ def reason_of(outcome: Outcome) -> str:
 
 def summarise(records: Iterable[Record]) -> list[CellSummary]:
     """One summary per cell, in the order of the cells' words. Streams: holds no raw samples."""
-    cells: dict[Cell, _Gathered] = {}
+    return [summary for summary, _ in summarise_apart(records, lambda record: 0)]
+
+
+def summarise_apart(records: Iterable[Record], group: Callable[[Record], int]) -> list[tuple[CellSummary, int]]:
+    """The same with one summary for each group of a cell's records, and the group's number."""
+    cells: dict[tuple[Cell, int], _Gathered] = {}
     for record in records:
-        cells.setdefault(record.cell, _Gathered()).add(record, process_sample(record))
-    return [cells[cell].summary(cell) for cell in sorted(cells)]
+        cells.setdefault((record.cell, group(record)), _Gathered()).add(record, process_sample(record))
+    return [(cells[key].summary(key[0]), key[1]) for key in sorted(cells)]
 
 
 def _rate(measurement: Measurement, burst_ns: Sequence[int]) -> float | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bench import machine, setup, store
+from bench import comparing, machine, plan, setup, store
 from bench.environments import Environment
 from bench.labels import IMPLAUSIBLE_ROOFLINE
+from bench.plan import Selection
 from bench.process import Worker
 from bench.record import Failed, Measured, Unsupported, Wrong
 from bench.report import pagefile
@@ -417,6 +420,58 @@ def test_compare_stored_runs_is_advisory(cli: Cli, tmp_path: Path) -> None:
     code, out, _ = cli("compare", a.name, b.name, "--results", "r")
     assert code == 0, out
     assert "advisory" in out
+
+
+def test_compare_of_stored_runs_without_a_common_cell_says_what_each_has(cli: Cli, tmp_path: Path) -> None:
+    for precision in ("fp32", "fp16", "fp32,fp16"):
+        selection = ("mlp:tiny-test", "--environment", "fake", "--device", "cpu", "--phase", "inference")
+        cli("run", *selection, "--precision", precision, *SMALL)
+    a, b, both = (run.name for run in store.runs(tmp_path / "r"))
+    code, _, err = cli("compare", a, b, "--results", "r")
+    assert code == 2
+    assert "no cell in common: A has (mlp:tiny-test inference b4 fake/cpu fp32 eager), B has (mlp" in one_line(err)
+    assert "precision differs: fp32 against fp16 (--across precision compares them)" in one_line(err)
+    code, out, _ = cli("compare", a, b, "--across", "precision", "--results", "r")
+    assert code == 0, out
+    assert "left out" not in out
+    code, out, _ = cli("compare", a, both, "--results", "r")
+    assert code == 0, out
+    assert "left out: mlp:tiny-test inference b4 fake/cpu fp16 eager: in B only" in out
+    (tmp_path / "r" / b / store.RECORDS).write_text("garbage\n")
+    code, _, err = cli("compare", a, b, "--across", "precision", "--results", "r")
+    assert code == 2
+    assert "B has none; 1 lines could not be read, the first:" in one_line(err)
+
+
+def test_compare_lists_what_has_no_ratio_also_where_nothing_has_one(cli: Cli, tmp_path: Path) -> None:
+    for environment in ("fake", "fake,fake-wrong"):
+        cli("run", "mlp:tiny-test", "--environment", environment, "--device", "cpu", "--precision", "fp32",
+            "--phase", "inference", *SMALL)  # fmt: skip
+    a, b = (run.name for run in store.runs(tmp_path / "r"))
+    records = tmp_path / "r" / a / store.RECORDS
+    records.write_text(re.sub(r'"threads":\d+', '"threads":77', records.read_text()))
+    code, out, _ = cli("compare", a, b, "--results", "r")
+    assert code == 3, out
+    assert "left out: mlp:tiny-test inference b4 fake/cpu fp32 eager: threads differs: 77 against" in out
+    assert "left out: mlp:tiny-test inference b4 fake-wrong/cpu fp32 eager: in B only" in out
+
+
+def test_works_that_one_side_of_a_live_comparison_has_are_listed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = plan.cells
+
+    def fewer(selection: Selection, *rest: Any) -> Any:
+        found, skips = real(selection, *rest)
+        return [one for one in found if one.environment == "fake" or one.batch == 4], skips
+
+    monkeypatch.setattr(comparing, "cells", fewer)
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--results", "r")
+    _, out, _ = cli("compare", "fake", "fake-slower", "--batch", "4,8", *one)
+    assert "left out: mlp:tiny-test inference b8 fake/cpu fp32 eager: in A only" in out
+    code, _, err = cli("compare", "fake", "fake-slower", "--batch", "8", *one)
+    assert code == 2
+    assert "no cell in common: A has (mlp:tiny-test inference b8 fake/cpu fp32 eager), B has none" in one_line(err)
 
 
 def test_a_damaged_line_is_shown_and_skipped_by_every_reader(cli: Cli, tmp_path: Path) -> None:

@@ -285,6 +285,23 @@ def test_stored_runs_of_other_machines_are_refused_and_the_mean_says_so() -> Non
     assert [reason for _, reason in found.mean.excluded] == ["threads differs: 1 against 4", "in A only"]
 
 
+def test_across_precision_cells_are_paired_that_differ_in_nothing_else() -> None:
+    half = CELL.but(precision="fp16")
+    tf32 = fingerprint(variables={"MLX_ENABLE_TF32": "1"})
+    a = [stored([100.0, 101]), stored([9.0, 9], CELL.but(batch=1))]
+    b = [stored([200.0, 202], half, fingerprint=tf32), stored([300.0, 303], CELL.but(precision="bf16", batch=2))]
+    apart = compare_runs(a, b)
+    assert apart.comparisons == ()
+    assert [reason for _, reason in apart.mean.excluded] == ["in A only"] * 2 + ["in B only"] * 2
+    (found,) = compare_runs(a, b, across=frozenset({"precision"})).comparisons
+    assert (found.cell_a, found.cell_b) == (CELL, half)
+    assert found.verdict.ratio is not None, "another precision has other switches"
+    assert found.verdict.ratio.estimate == pytest.approx(2.0, rel=1e-6)
+    both = [stored([100.0, 101]), stored([150.0, 151], half)]
+    same = compare_runs(both, both, across=frozenset({"precision"})).comparisons
+    assert [(one.cell_a, one.cell_b) for one in same] == [(CELL, CELL), (half, half)], "equal cells first"
+
+
 def test_stored_wrong_or_single_process_gives_no_word() -> None:
     wrong = replace(stored([1.0, 2.0]), outcome="wrong", rates=(), reason="outputs")
     (found,) = compare_runs([stored([1.0, 2.0])], [wrong]).comparisons

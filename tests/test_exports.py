@@ -129,10 +129,13 @@ def test_pyperf_itself_counts_processes_bursts_and_warm_up(tmp_path: Path) -> No
     assert "cpu_model_name: Imagined M9" in read("pyperf", "metadata", "a.json.gz", folder=tmp_path)
 
 
-def test_pyperf_takes_no_cell_from_two_machines(tmp_path: Path) -> None:
-    """pyperf's own rule, said with the cell's name; the file that is there stays."""
+def test_pyperf_takes_no_cell_from_two_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyperf's own rule too, should ours not see it; said with the cell's name, and the file that is there stays."""
     (tmp_path / "out.json").write_text("mine")
     here, there = timed(), timed(fingerprint=fingerprint(machine={"chip": "Imagined M10"}))
+    with pytest.raises(UsageError, match="chip differs: Imagined M9 against Imagined M10"):
+        exports.write([here[0], there[1]], "pyperf", tmp_path / "out.json")
+    monkeypatch.setattr(samples.Groups, "place", lambda self, record: 0)
     with pytest.raises(
         UsageError, match=r"mlp:digits inference b64 torch/cpu fp32 eager: pyperf does not take its runs"
     ):
@@ -204,6 +207,58 @@ def test_asv_itself_publishes_two_commits(tmp_path: Path) -> None:
     assert told_of["cpu", "fp32", "eager"][0].startswith("10.0")
 
 
+def test_asv_exports_of_two_runs_of_one_commit_add_up(tmp_path: Path) -> None:
+    """fp32 first and fp16 after it: asv itself draws both, and a cell that comes again has the newer figure."""
+    repository, out = tmp_path / "repo", tmp_path / "out"
+    here = at(commit(repository))
+    half, name = CELL.but(precision="fp16"), "mlp.digits.inference.b64.torch"
+    failed = record(CELL.but(mode="compiled"), outcome=FAILED, **here)
+    assert asv_results.write([*timed(**here), failed], out, repository) == 1
+    assert asv_results.write(timed(half, slowdown=2.0, **here), out, repository) == 1
+    assert asv_results.write(timed(half.but(phase="training"), **here), out, repository) == 1
+    assert asv_results.write(timed(half, slowdown=3.0, **here), out, repository) == 1
+    (file,) = (out / "results" / "abcd0123").glob("*torch*.json")
+    document = json.loads(file.read_text())
+    row = dict(zip(document["result_columns"], document["results"][name], strict=True))
+    assert row["params"] == [["cpu fp32 compiled", "cpu fp32 eager", "cpu fp16 eager"]]
+    quick, slow = pytest.approx(0.005, rel=1e-3), pytest.approx(0.015, rel=1e-3)
+    assert row["result"] == [None, quick, slow]
+    assert row["samples"][1:] == [pytest.approx([0.0049, 0.005, 0.0051]), pytest.approx([0.0147, 0.015, 0.0153])]
+    assert all(len(row[column]) == 3 for column in asv_results.BY_CELL)
+    read("asv", "--config", out / "asv.conf.json", "publish", "--no-pull", folder=tmp_path)
+    ((point,),) = points(out, name)
+    listed = json.loads((out / "results" / "benchmarks.json").read_text())[name]["params"][0]
+    assert dict(zip(listed, point[1], strict=True)) == {
+        "cpu fp32 eager": quick,
+        "cpu fp32 compiled": None,
+        "cpu fp16 eager": slow,
+    }
+    assert points(out, "mlp.digits.training.b64.torch"), "another work of the same commit"
+
+
+def test_asv_keeps_two_pythons_apart(tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    revision = commit(repository)
+    for python in ("3.11.1", "3.12.1"):
+        facts = fingerprint(git_revision=revision, versions={"torch": "2.0", "python": python}, machine={"host": "h"})
+        asv_results.write(timed(fingerprint=facts), tmp_path / "out", repository)
+    files = (tmp_path / "out" / "results" / "h").glob("*torch*.json")
+    assert sorted(json.loads(file.read_text())["python"] for file in files) == ["3.11.1", "3.12.1"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"result_columns": ["result"], "results": {}}'])
+def test_asv_does_not_write_over_a_damaged_file(tmp_path: Path, content: str) -> None:
+    repository, out = tmp_path / "repo", tmp_path / "out"
+    here = at(commit(repository))
+    asv_results.write(timed(**here), out, repository)
+    (file,) = (out / "results" / "abcd0123").glob("*torch*.json")
+    file.write_text(content)
+    before = {path: path.read_text() for path in out.rglob("*.json")}
+    with pytest.raises(UsageError, match=rf"{file.name} is damaged or not of this export"):
+        asv_results.write(timed(CELL.but(precision="fp16"), **here), out, repository)
+    assert {path: path.read_text() for path in out.rglob("*.json")} == before
+
+
 def test_asvs_interval_is_the_one_for_99_percent(tmp_path: Path) -> None:
     repository = tmp_path / "repo"
     asv_results.write(timed(**at(commit(repository))), tmp_path / "out", repository)
@@ -223,7 +278,7 @@ def test_a_changed_checkout_is_another_line(tmp_path: Path) -> None:
     revision = commit(repository)
     asv_results.write([*timed(**at(revision)), *timed(**at(revision + "+dirty"))], tmp_path / "out", repository)
     files = sorted((tmp_path / "out" / "results" / "abcd0123").glob(f"{revision[:8]}*.json"))
-    assert [json.loads(file.read_text())["params"]["checkout"] for file in files] == ["changed", "clean"]
+    assert sorted(json.loads(file.read_text())["params"]["checkout"] for file in files) == ["changed", "clean"]
     assert {json.loads(file.read_text())["commit_hash"] for file in files} == {revision}
 
 
@@ -383,6 +438,47 @@ def test_a_column_of_parquet_has_one_type_in_every_file(tmp_path: Path) -> None:
     assert types["items_per_s"] == types["latency_p50_s"] == "double"
     assert types["batch"] == types["peak_rss_bytes"] == "int64"
     assert "null" not in types.values()
+
+
+# --- unlike runs -----------------------------------------------------------------------------------------------------
+
+
+def two_machines() -> list[Record]:
+    """The same cell of two runs; the second is twice as slow, and its last process failed before it knew anything."""
+    machine = {"chip": "Imagined M10", "physical_cores": 8, "gpu_cores": 10}
+    other = fingerprint(machine=machine, versions={"torch": "2.15.0", "numpy": "2"}, threads=4)
+    nothing = fingerprint(machine={}, versions={}, threads=None)
+    failed = record(process=3, outcome=FAILED, run="r2", fingerprint=nothing)
+    return [*timed(), *timed(slowdown=2.0, fingerprint=other, run="r2"), failed]
+
+
+@pytest.mark.parametrize("format_", READERS)
+def test_tables_have_a_row_for_each_machine_and_set_of_versions(tmp_path: Path, format_: str) -> None:
+    assert exports.write([*two_machines(), *timed(run="r3")], format_, tmp_path / "out") == 2
+    table = READERS[format_](tmp_path / "out")
+    assert list(table.run) == ["r r3", "r2"]
+    assert list(table.chip) == ["Imagined M9", "Imagined M10"]
+    assert list(table.threads) == [1, 4]
+    assert list(table.versions) == ["torch=2.14.0", "numpy=2 torch=2.15.0"]
+    assert list(table.items_per_s) == [pytest.approx(12_800, rel=1e-3), pytest.approx(6_400, rel=1e-3)]
+    assert list(table.attempted) == [6, 4]
+
+
+@pytest.mark.parametrize("format_", JSON_FORMATS)
+def test_what_cannot_hold_unlike_runs_refuses_them_and_names_the_facts(tmp_path: Path, format_: str) -> None:
+    with pytest.raises(UsageError, match=r"run r and run r2 are unlike") as refused:
+        exports.write(two_machines(), format_, tmp_path / "out.json")
+    for told in ("chip differs: Imagined M9 against Imagined M10", "threads differs: 1 against 4", "version of torch"):
+        assert told in str(refused.value)
+    assert not (tmp_path / "out.json").exists()
+    assert exports.write([*timed(), *timed(run="r3")], format_, tmp_path / "out.json") == 1, "alike runs are one"
+
+
+def test_a_file_of_pytest_benchmark_is_of_one_machine(tmp_path: Path) -> None:
+    there = timed(CELL.but(precision="fp16"), fingerprint=fingerprint(machine={"chip": "Imagined M10"}), run="r2")
+    with pytest.raises(UsageError, match="names one machine, and runs r2 and r are of two: chip differs"):
+        exports.write([*timed(), *there], "pytest-benchmark", tmp_path / "out.json")
+    assert exports.write([*timed(), *there], "bencher", tmp_path / "out.json") == 2
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

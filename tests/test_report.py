@@ -390,6 +390,8 @@ def test_rates_have_the_digits_their_interval_supports(interval: Interval, shown
 
 def test_a_ratio_end_just_beyond_one_does_not_read_one() -> None:
     assert numbers.times_span(Interval(1.2, 1.04, 1.38)) == "1.04–1.38×"
+    certain = Interval(0.909072, 0.909072, 0.909072)
+    assert (numbers.times(certain), numbers.times_span(certain)) == ("0.90907×", "0.90907–0.90907×"), "like digits"
     assert numbers.times(Interval(43.2, 41.0, 45.5)) == "43×"
     hopeless = Interval(1.6, 0.0011, 2358.0)
     assert (numbers.times(hopeless), numbers.times_span(hopeless)) == ("1.6×", "0.0011–2,400×")

@@ -5,12 +5,14 @@
     OUT/results/<machine>/machine.json
     OUT/results/<machine>/<commit>-<environment>.json  one file per commit, environment and set of versions
 
-Exports into one folder add up. asv calls None failed and NaN skipped, and that is what cells without a speed become.
+Exports into one folder add up, cell by cell; a cell that is exported again has the newer figures. asv calls None failed
+and NaN skipped, and that is what cells without a speed become.
 Format: results of version 2, https://asv.readthedocs.io/en/stable/dev.html
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -50,6 +52,8 @@ COLUMNS = (
     "stats_repeat",
     "samples",
 )
+#: Those with one element per cell.
+BY_CELL = tuple(name for name in COLUMNS if name not in ("params", "version", "started_at", "duration"))
 
 
 @dataclass(frozen=True)
@@ -60,35 +64,43 @@ class _Place:
     commit: str
     environment: str
     versions: tuple[tuple[str, str], ...]
+    python: str
 
     @property
     def file(self) -> str:
+        """Readable as far as a name may be long; the hash keeps apart what is cut off."""
         told = "-".join(f"{name}{version}" for name, version in self.versions)
         dirty = "-dirty" if self.commit.endswith(DIRTY) else ""
-        return _word(f"{self.commit[:8]}-{self.environment}-{told}{dirty}")[:120] + ".json"
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+        return _word(f"{self.commit[:8]}-{self.environment}-{told}{dirty}")[:110] + f"-{digest}.json"
 
 
 def write(records: Iterable[Record], path: Path, repository: Path = ROOT) -> int:
     """Write or add to the folder ``path``; returns how many cells have a speed in it.
 
     Raises:
-        UsageError: a record without a commit, a commit that ``repository`` has not, or a folder of something else.
+        UsageError: a record without a commit, a commit that ``repository`` has not, or a folder or file of something
+            else; nothing is written then.
     """
     places: dict[_Place, list[Record]] = {}
     for record in records:
         places.setdefault(_place(record.fingerprint, record.cell.environment), []).append(record)
     dates = _dates_ms([place.commit.removesuffix(DIRTY) for place in places], repository)
-    _configure(path, repository, list(dates))
+    listing = path / "results" / "benchmarks.json"
+    documents: dict[Path, Mapping[str, Any]] = {path / CONFIGURATION: _configuration(path, repository, list(dates))}
+    benchmarks = _before(listing) or {"version": 2}
     count = 0
     for place, members in places.items():
         folder = path / "results" / place.machine
-        folder.mkdir(parents=True, exist_ok=True)
         sampled, summaries = gather(members)
         works = by_work(summaries)
-        _put(folder / "machine.json", _machine(place.machine, members[0].fingerprint.machine))
-        _put(folder / place.file, _results(place, members, works, sampled, dates[place.commit.removesuffix(DIRTY)]))
-        _add_benchmarks(path / "results" / "benchmarks.json", place.environment, works)
+        made = _results(place, members, works, sampled, dates[place.commit.removesuffix(DIRTY)])
+        documents[folder / "machine.json"] = _machine(place.machine, members[0].fingerprint.machine)
+        documents[folder / place.file] = _together(folder / place.file, made)
+        _add_benchmarks(benchmarks, listing, place.environment, works)
         count += len(sampled)
+    for file, document in {**documents, listing: benchmarks}.items():
+        _put(file, document)
     return count
 
 
@@ -101,6 +113,7 @@ def _place(fingerprint: Fingerprint, environment: str) -> _Place:
         fingerprint.git_revision,
         environment,
         tuple(sorted(versions.items())),
+        fingerprint.versions.get("python", ""),
     )
 
 
@@ -116,8 +129,8 @@ def _dates_ms(commits: Sequence[str], repository: Path) -> dict[str, int]:
     return {commit: dates[commit] for commit in commits}
 
 
-def _configure(folder: Path, repository: Path, commits: Sequence[str]) -> None:
-    """Make or complete asv.conf.json.
+def _configuration(folder: Path, repository: Path, commits: Sequence[str]) -> dict[str, Any]:
+    """asv.conf.json, new or completed.
 
     asv shows only commits on the first-parent line of a branch; one that is on none gets a "branch" of its own, which
     asv takes as any name of a commit.
@@ -128,7 +141,6 @@ def _configure(folder: Path, repository: Path, commits: Sequence[str]) -> None:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there and was not made by this export: give a folder of its own")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         head = run(["git", "-C", str(repository), "rev-parse", "--abbrev-ref", "HEAD"])
         settings = {
             "version": 1,
@@ -142,7 +154,7 @@ def _configure(folder: Path, repository: Path, commits: Sequence[str]) -> None:
     for commit in commits:
         if not any(commit in _line(repository, branch) for branch in settings["branches"]):
             settings["branches"].append(commit)
-    _put(path, settings)
+    return settings
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -181,9 +193,8 @@ def _results(
     sampled: Sequence[Sampled],
     date_ms: int,
 ) -> dict[str, Any]:
-    fingerprint = records[0].fingerprint
-    python = fingerprint.versions.get("python", "")
-    machine = {key: value for key, value in _machine(place.machine, fingerprint.machine).items() if key != "version"}
+    facts = records[0].fingerprint.machine
+    machine = {key: value for key, value in _machine(place.machine, facts).items() if key != "version"}
     by_cell = {one.cell: one for one in sampled}
     started = {work: min(r.started_at for r in records if r.cell.work == work) for work in works}
     return {
@@ -195,10 +206,10 @@ def _results(
         "params": {
             **machine,
             **dict(place.versions),
-            "python": python,
+            "python": place.python,
             "checkout": "changed" if place.commit.endswith(DIRTY) else "clean",
         },
-        "python": python,
+        "python": place.python,
         "requirements": dict(place.versions),
         "env_vars": {},
         "result_columns": list(COLUMNS),
@@ -252,12 +263,70 @@ def _quartile(values: Sequence[float] | None, which: int) -> float | None:
     return values[0] if len(values) == 1 else statistics.quantiles(values, n=4, method="inclusive")[which]
 
 
-def _add_benchmarks(path: Path, environment: str, works: Mapping[Work, Sequence[CellSummary]]) -> None:
+def _together(path: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """``made``, and the cells of an earlier export into the same file that it does not have.
+
+    Raises:
+        UsageError: the file is not of this export.
+    """
+    before = _before(path)
+    if before is None:
+        return made
+    try:
+        if before["result_columns"] != list(COLUMNS):
+            raise _foreign(path)
+        rows = {name: _joined(row, made["results"].get(name)) for name, row in before["results"].items()}
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise _foreign(path) from error
+    return {**made, "results": {**made["results"], **rows}}
+
+
+def _joined(before: Sequence[Any], made: Sequence[Any] | None) -> list[Any]:
+    """Two entries of one benchmark: of a cell that both have, the newer figures."""
+    if made is None:
+        return list(before)
+    old, new = (dict(zip(COLUMNS, row, strict=True)) for row in (before, made))
+    (known,) = old["params"]
+    (parameters,) = new["params"]
+    kept = [place for place, parameter in enumerate(known) if parameter not in parameters]
+    for column in BY_CELL:
+        new[column] = [*(old[column][place] for place in kept), *new[column]]
+    new["params"] = [[*(known[place] for place in kept), *parameters]]
+    new["started_at"] = min(old["started_at"], new["started_at"])
+    return list(new.values())
+
+
+def _before(path: Path) -> dict[str, Any] | None:
+    """What an earlier export wrote; None where there is nothing.
+
+    Raises:
+        UsageError: the file is not of this export.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _foreign(path) from error
+    if not isinstance(found, dict):
+        raise _foreign(path)
+    return found
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(f"{path} is damaged or not of this export: mend or remove it, or give a folder of its own")
+
+
+def _add_benchmarks(
+    known: dict[str, Any], path: Path, environment: str, works: Mapping[Work, Sequence[CellSummary]]
+) -> None:
     """Benchmarks and parameters that are there stay: older results in the folder need them."""
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"version": 2}
     for work, members in works.items():
         name = _name(work, environment)
-        before = known[name]["params"][0] if name in known else []
+        try:
+            before = known[name]["params"][0] if name in known else []
+        except (KeyError, TypeError, IndexError) as error:
+            raise _foreign(path) from error
         known[name] = {
             "name": name,
             "pretty_name": name,
@@ -288,4 +357,5 @@ def _word(text: str) -> str:
 
 
 def _put(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

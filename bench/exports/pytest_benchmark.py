@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.errors import UsageError
+from bench.exports.alike import differences, machine
 from bench.exports.samples import Sampled, gather
 from bench.record import Record
 
@@ -19,9 +21,18 @@ def write(records: Iterable[Record], path: Path) -> int:
     """One benchmark per measured cell; its rounds are the bursts of all processes, in seconds per iteration.
 
     The statistics are computed by pytest-benchmark's own class, so that its ``compare`` finds what it expects.
+
+    Raises:
+        UsageError: cells of different machines: a file names one.
     """
     sampled, _ = gather(records)
     first = [one.processes[0].record for one in sampled]
+    for one in first[1:]:
+        if unlike := differences(machine(first[0].fingerprint), machine(one.fingerprint)):
+            raise UsageError(
+                f"a file of pytest-benchmark names one machine, and runs {first[0].run} and {one.run} are of two: "
+                f"{'; '.join(unlike)}; export them apart"
+            )
     commit = next((one.fingerprint.git_revision for one in first if one.fingerprint.git_revision), UNVERSIONED)
     document = {
         "machine_info": _machine_info(first[0].fingerprint.machine if first else {}),

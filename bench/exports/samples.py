@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bench.cell import Cell
+from bench.errors import UsageError
+from bench.exports.alike import Groups, differences
 from bench.labels import plausible
 from bench.record import Measured, Measurement, Record
 from bench.sentinel import kept
@@ -63,6 +65,10 @@ def gather(records: Iterable[Record]) -> tuple[list[Sampled], list[CellSummary]]
 
     The same rule as in the report: a cell that was wrong in any process has no speed anywhere, and a process whose
     timing cannot be true is in no estimate.
+
+    Raises:
+        UsageError: a cell has records of unlike machines, versions or numbers of threads, which these formats would
+            pool in silence.
     """
     processes: dict[Cell, list[Process]] = {}
     summaries = summarise(_watched(records, processes))
@@ -75,7 +81,15 @@ def gather(records: Iterable[Record]) -> tuple[list[Sampled], list[CellSummary]]
 
 
 def _watched(records: Iterable[Record], processes: dict[Cell, list[Process]]) -> Iterator[Record]:
+    groups = Groups()
     for record in records:
+        if groups.place(record):
+            first, second = groups.of_cells[record.cell]
+            raise UsageError(
+                f"{record.cell.label}: run {next(iter(first.runs))} and run {record.run} are unlike, and this format "
+                f"would make one figure of them: {'; '.join(differences(first.facts, second.facts))}; export them "
+                "apart, or as csv or parquet, which have a row for each"
+            )
         process = _process(record)
         if process is not None:
             processes.setdefault(record.cell, []).append(process)

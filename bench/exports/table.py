@@ -1,26 +1,34 @@
-"""The rows of CSV and Parquet: every cell, failed ones too. Times in seconds, rates in items/s, memory in bytes."""
+"""The rows of CSV and Parquet: every cell, failed ones too. Times in seconds, rates in items/s, memory in bytes.
+
+A cell has a row for each machine, number of threads and set of versions that it was measured with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from bench.exports.alike import Group, Groups
 from bench.record import Record
 from bench.report.stages import further_rates
-from bench.summary import CellSummary, summarise
+from bench.summary import CellSummary, summarise_apart
 
 if TYPE_CHECKING:
     import pandas
 
-WHOLE = {"batch", "latency_samples", "processes", "attempted", "peak_rss_bytes", "device_memory_bytes"}
+WHOLE = {
+    "batch", "threads", "latency_samples", "processes", "attempted", "peak_rss_bytes", "device_memory_bytes",
+}  # fmt: skip
 FRACTIONS = {"items_per_s", "items_per_s_low", "items_per_s_high", "error", "limit", "joules_per_item"}
 
 
 def frame(records: Iterable[Record]) -> pandas.DataFrame:
-    """One row per cell; an unknown figure is missing, whatever its column holds otherwise."""
+    """One row per cell and group of alike records; an unknown figure is missing, whatever its column holds else."""
     import pandas
 
-    made = pandas.DataFrame([_row(summary) for summary in summarise(records)])
+    groups = Groups()
+    found = summarise_apart(records, groups.place)
+    made = pandas.DataFrame([_row(one, groups.of_cells[one.cell][place]) for one, place in found])
     return made.astype({name: _dtype(name) for name in made.columns})
 
 
@@ -31,11 +39,16 @@ def _dtype(column: str) -> str:
     return "Float64" if column in FRACTIONS or column.endswith("_s") else "string"
 
 
-def _row(summary: CellSummary) -> dict[str, Any]:
+def _row(summary: CellSummary, group: Group) -> dict[str, Any]:
     rate, latency = summary.throughput, summary.latency_s or (None, None, None)
+    threads = group.facts.get("threads")
     return {
         "cell_id": summary.cell.id,
         **summary.cell.words(),
+        "run": " ".join(group.runs),
+        **{name: group.facts.get(name) for name in ("host", "chip", "gpu")},
+        "threads": None if threads is None else int(threads),
+        "versions": group.versions() or None,
         "outcome": summary.outcome,
         "reason": summary.reason,
         "item": summary.item,

@@ -124,7 +124,8 @@ def times_span(interval: Interval) -> str:
     """``2.1–2.5×`` with the digits of the estimate, or "" where there is no interval."""
     if interval.low is None or interval.high is None:
         return ""
-    if (relative_half_width(interval) or math.inf) > SYMMETRIC_UP_TO:
+    width = relative_half_width(interval)
+    if width is None or width > SYMMETRIC_UP_TO:
         return f"{span(interval.low, interval.high)}×"
     decimals = _ratio_decimals(interval)
     return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}×"
