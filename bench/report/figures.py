@@ -263,7 +263,7 @@ def ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
     elif high / low > 1e3:
         ticks = [10.0**power for power in range(-12, 13)]
     else:
-        stride = max(1, math.ceil(math.log2(high / low) / 9))
+        stride = max(1, math.ceil(math.log2(high / low) / 6))
         low, high = min(low, 0.48), max(high, 2.1)
         axes.set_xlim(low, high)
         ticks = [2.0**power for power in range(-30, 60) if power % stride == 0]
