@@ -105,7 +105,9 @@ def test_saboteur_a_damaged_memory_is_forgotten_and_an_edited_one_is_caught(cli:
     assert cli("report", "--index")[0] == 0
     first = page()
     lines = memory.read_bytes().splitlines()
-    memory.write_bytes(b"\xff{not json\n" + lines[1] + b"\n" + lines[0].replace(b'"key":[1,', b'"key":[0,') + b"\n")
+    old = lines[0].replace(b'"key":[%d,' % index.VERSION, b'"key":[0,')
+    assert old != lines[0]
+    memory.write_bytes(b"\xff{not json\n" + lines[1] + b"\n" + old + b"\n")
     assert cli("report", "--index")[0] == 0
     assert page() == first
     assert memory.read_bytes().splitlines() == lines

@@ -83,9 +83,18 @@ def test_over_the_baseline_rows_share_their_works() -> None:
         for size, share in (("digits", 0.2**share_of), ("wide", 1.0), ("huge", 2.0**share_of))
     ]
     for each in (cells, without(cells, environment="jax", size="digits")):
-        ranked = ranking.over_baseline(each, "").ranked
+        ranked = ranking.over_baseline(each, "")["fp32"].ranked
         assert [row.environment for row in ranked] == ["tensorflow", "jax"]
         assert ranked[0].mean.estimate / ranked[1].mean.estimate == pytest.approx(1.2 / 1.1)
+
+
+def test_a_precision_with_fewer_works_takes_none_from_the_others() -> None:
+    """bf16 runs one work of three: the mean at fp32 keeps all of them."""
+    three = [measured(cell(environment=name, size=size), 100.0) for name in ("torch", "jax") for size in SIZES]
+    found = ranking.over_baseline([*three, measured(cell(environment="jax", precision="bf16"), 50.0)], "")
+    assert {precision: each.shared for precision, each in found.items()} == {"fp32": 3, "bf16": 1}
+    words = texts([*three, measured(cell(environment="jax", precision="bf16"), 50.0)])
+    assert [word for word in words if "n =" not in word] == ["fp32", "jax/cpu fp32 eager", "bf16", "jax/cpu bf16 eager"]
 
 
 def test_modes_are_rows_of_their_own() -> None:

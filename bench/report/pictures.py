@@ -47,28 +47,29 @@ def answer(summaries: Sequence[CellSummary], series: Mapping[str, int], baseline
         axis = "slower than its CPU  ←  1×  →  faster (log scale); large: geometric mean, small: single cells"
         alt = "Speed of each accelerator over the CPU of its own environment; the grid has the ratio of every cell"
     else:
-        rankings = [("", ranking.over_baseline(summaries, baseline))]
+        rankings = list(ranking.over_baseline(summaries, baseline).items())
         axis = "slower than the baseline  ←  1×  →  faster (log scale); large: geometric mean, small: single works"
-        bases = find_baselines(summaries, baseline)
-        alt = f"Speed over {_named(bases)}, over the works that all rows share; the grid has the ratio of every cell"
+        named = _named(find_baselines(summaries, baseline))
+        alt = f"Speed over {named}, by precision, over works that its rows share; the grid has the ratio of every cell"
     if not any(found.ranked for _, found in rankings):
         return None
-    lines, notes = [], []
+    lines, notes, room = [], [], MAX_GAINS
     for head, found in rankings:
-        rows = [*found.ranked, *found.apart]
-        kept = found.ranked[:MAX_GAINS]
-        others = found.apart[: MAX_GAINS - len(kept)]
-        lines += [Line(head)] if head else []
+        kept = found.ranked[:room]
+        others = found.apart[: room - len(kept)]
+        room -= len(kept) + len(others)
+        lines += [Line(head)] if kept else []
         lines += [_gain(one, series) for one in kept]
         lines += [Line(NOT_THE_SAME)] if others else []
         lines += [_gain(one, series) for one in others]
         if found.apart:
-            noun = "cell" if head else "work"
+            noun = "cell" if gains else "work"
             notes.append(
-                f"{f'{head}: ' if head else ''}ranked over the {count(found.shared, noun)} that these rows share; rows "
+                f"{head}: ranked over the {count(found.shared, noun)} that these rows share; rows "
                 f"that lack some of them stand apart, unranked, each over its own."
             )
-        notes.append(_cut(len(kept) + len(others), len(rows), "rows"))
+    total = sum(len(found.ranked) + len(found.apart) for _, found in rankings)
+    notes.append(_cut(MAX_GAINS - room, total, "rows"))
     narrow = partial(figures.narrow_gains, lines, axis)
     return Picture("answer", partial(figures.gains, lines, axis), alt, " ".join(filter(None, notes)), narrow=narrow)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.report.facts import Acceleration, against, find_baselines, mean_ratio, where
+from bench.report.facts import Acceleration, against, find_baselines, mean_ratio, precision_order, where
 from bench.summary import CellSummary, Interval
 
 
@@ -81,12 +81,19 @@ def over_cpu(found: Acceleration) -> Ranking:
     )
 
 
-def over_baseline(summaries: Sequence[CellSummary], baseline: str) -> Ranking:
-    """Environment, device, precision and mode over the baseline of each work."""
+def over_baseline(summaries: Sequence[CellSummary], baseline: str) -> dict[str, Ranking]:
+    """Precision -> environment, device and mode over the baseline of each work.
+
+    Precisions are ranked apart: half of them runs fewer works, and fp32 would lose the others.
+    """
     bases = find_baselines(summaries, baseline)
-    rows: dict[str, tuple[str, dict[Hashable, Interval]]] = {}
+    rows: dict[str, dict[str, tuple[str, dict[Hashable, Interval]]]] = {}
     for one in summaries:
         gain = against(one, bases.get(one.cell.work))
         if gain is not None:
-            rows.setdefault(where(one.cell), (one.cell.environment, {}))[1][one.cell.work] = gain
-    return rank([Gains(name, environment, ratios) for name, (environment, ratios) in rows.items()])
+            alike = rows.setdefault(one.cell.precision, {})
+            alike.setdefault(where(one.cell), (one.cell.environment, {}))[1][one.cell.work] = gain
+    return {
+        precision: rank([Gains(name, environment, ratios) for name, (environment, ratios) in rows[precision].items()])
+        for precision in sorted(rows, key=precision_order)
+    }
