@@ -105,7 +105,7 @@ def glance(line: bytes) -> Glance:
     """One line as far as an index looks at it.
 
     Raises:
-        ValueError: it is no record, its version is newer than this twinbench, or its measurement has nothing in it.
+        ValueError: it is no record, its version is newer than this twinbench, or its measurement is empty or timeless.
     """
     found = _glance_decoder.decode(line)
     if found.schema > SCHEMA_VERSION:
@@ -116,6 +116,7 @@ def glance(line: bytes) -> Glance:
             raise ValueError("a measurement without bursts or iterations")
         if measured.items_per_iteration <= 0:
             raise ValueError("a measurement without items")
+        store.check_wall(bursts.wall_ns)
     return found
 
 

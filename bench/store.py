@@ -171,7 +171,7 @@ def _check(measurement: Measurement) -> None:
     """What a type cannot say; a line that fails was not written by twinbench.
 
     Raises:
-        ValueError: columns of unequal length, or a count below 1.
+        ValueError: columns of unequal length, a count below 1, or a burst that took no time.
     """
     bursts = measurement.bursts
     # Empty: an imported file does not say.
@@ -181,6 +181,18 @@ def _check(measurement: Measurement) -> None:
         raise ValueError("columns of bursts have unequal lengths")
     if not bursts.iterations or min(bursts.iterations) < 1 or measurement.items_per_iteration <= 0:
         raise ValueError("a measurement without bursts, iterations or items")
+    check_wall(bursts.wall_ns)
+
+
+def check_wall(wall_ns: Sequence[int]) -> None:
+    """No rate comes from a burst without time.
+
+    Raises:
+        ValueError: names the first such burst, counted from 1.
+    """
+    if min(wall_ns) < 1:
+        number, found = next((number, ns) for number, ns in enumerate(wall_ns, 1) if ns < 1)
+        raise ValueError(f"burst {number} took {found} ns")
 
 
 def runs(results: Path) -> list[Path]:

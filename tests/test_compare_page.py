@@ -20,6 +20,7 @@ from bench.cell import Cell
 from bench.compare import compare_runs
 from bench.report import compare_markdown, compare_page, csv_table, weighing
 from bench.report.differences import surroundings
+from bench.report.machines import machine_of
 from bench.report.weighing import by_strength, needs
 from bench.summary import CellSummary, summarise
 from bench.verdict import Comparison
@@ -190,6 +191,27 @@ def test_differences_around_the_figures(cli: Cli) -> None:
     assert same.differing == ()
     assert same.alike > around.alike
     assert "No recorded fact differs" in same.sentence
+
+
+def test_hashes_in_sentences_are_short() -> None:
+    """Forty digits say no more than twelve, and fill a line."""
+    sides = [[replace(measured(CELL, 1.0), fingerprint=fingerprint(git_revision=digit * 40))] for digit in "ab"]
+    around = surroundings(*sides)
+    assert around.sentence == "The runs differ in git revision (aaaaaaaaaaaa → bbbbbbbbbbbb)."
+    own = [replace(one, fingerprint=fingerprint(git_revision="c" * 40 + "-dirty")) for one in sides[0]]
+    assert "cccccccccccc-dirty" in surroundings(sides[0], own).sentence
+    assert dict(machine_of(sides[0]).shared)["git revision"] == "a" * 12
+
+
+def test_an_interval_that_leaves_the_axis_has_an_arrow_there(cli: Cli) -> None:
+    rows = compare_page.values(compared(session_sd=3.0))["rows"]
+    assert all(row.bar.cut == (True, True) for row in rows)
+    text = compare_page.render(compared(session_sd=3.0))
+    assert text.count('class="arrow"') == 2 * len(rows)
+    assert 'interval goes on beyond both ends"' in text
+    narrow = compare_page.values(compared())["rows"]
+    assert all(row.bar.cut == (False, False) for row in narrow)
+    assert 'class="arrow"' not in compare_page.render(compared())
 
 
 def test_facts_that_forbid_a_comparison_are_marked_and_readings_stand_apart() -> None:

@@ -471,6 +471,25 @@ def test_terminal_table_has_a_row_for_every_cell() -> None:
     assert "wrong: outputs: error 0.31" in text
 
 
+def test_markdown_says_what_bold_means_and_where_it_was_measured() -> None:
+    """Machine, versions and noise in three lines: a comment on a pull request stands without its page."""
+    facts = fingerprint(measured(cell(), 1.0).cell, versions={"torch": "2.14.0", "numpy": "2.4.6"},
+                        machine={"chip": "Imagined <M9>", "memory_bytes": 2**34, "os_version": "16.1"})  # fmt: skip
+    fast = replace(measured(cell(), 200.0), fingerprint=facts, labels={"stable": 3, "noisy": 2})
+    slow = replace(measured(cell(mode="compiled"), 100.0), fingerprint=facts, labels={"stable": 5})
+    text = as_markdown([fast, slow], [], META)
+    assert "Bold: the fastest of its precision, its interval above all others." in text
+    assert "- Machine: Imagined &lt;M9&gt;; 16.0 GiB; 16.1" in text
+    assert "- Versions: torch: numpy 2.4.6, torch 2.14.0" in text
+    assert "- Noise: 8 of 10 processes stable; 2 noisy" in text
+    bare = as_markdown([replace(slow, fingerprint=None, labels={})], [], META)
+    assert "Bold:" not in bare
+    assert "- Machine: not recorded" in bare
+    versions = {f"package-{number}": "1" * 40 for number in range(500)}
+    wide = replace(fast, fingerprint=fingerprint(cell(), versions=versions))
+    assert len(as_markdown([wide], [], META)) < 3_000, "pull-request size"
+
+
 def test_terminal_and_markdown_import_neither_pandas_nor_matplotlib() -> None:
     code = (
         "import sys; import bench.report.terminal, bench.report.markdown;"

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from bench import rechecking, reporting, selftest
+from bench import index, rechecking, reporting, selftest
 from bench.cli import app
 from bench.errors import UsageError
 from bench.rates import Rate
@@ -142,6 +142,21 @@ def test_edited_records_give_a_page_or_a_named_line(tmp_path: Path) -> None:
     assert named == {line + 1 for number in unreadable for line in (number, number + len(EDITS))}
     told = html.unescape(re.sub(r"<[^>]*>", " ", body))
     assert re.findall(r"(?i)(?<![a-z])-?(?:nan|inf|infinity)(?![a-z])", told) == []
+
+
+@pytest.mark.parametrize("wall_ns", [0, -5])
+def test_a_burst_that_took_no_time_is_a_named_line(tmp_path: Path, wall_ns: int) -> None:
+    """Left out in silence, one process of two would look like a choice of ours; the index says the same."""
+    folder = write_run(tmp_path, records(2, list(cells((8,)))[:1]))
+    path = folder / "records.jsonl"
+    text, edits = re.subn(r'("wall_ns":\[\d+,)\d+', rf"\g<1>{wall_ns}", path.read_text(), count=1)
+    assert edits == 1
+    path.write_text(text)
+    material = reporting.gather([folder], "", 0.03, "")
+    (problem,) = material.meta.skipped_lines
+    assert re.search(rf"records\.jsonl:1: not a record: burst 2 took {wall_ns} ns", problem)
+    assert [one.attempted for one in material.summaries] == [1]
+    assert index.entry_of(folder).skipped == 1
 
 
 def test_raw_samples_are_the_records(tmp_path: Path) -> None:

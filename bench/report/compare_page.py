@@ -52,13 +52,23 @@ class Compared:
 
 @dataclass(frozen=True)
 class Bar:
-    """Where things lie on the strip. ``low`` and ``high`` are None without an interval; cut ends lie at the edge."""
+    """Where things lie on the strip. ``low`` and ``high`` are None without an interval.
+
+    ``cut``: whether the interval goes on beyond the left and the right edge; its end lies there then, with an arrow.
+    """
 
     band: tuple[float, float]
     one: float
     at: float
     low: float | None
     high: float | None
+    cut: tuple[bool, bool]
+
+    @property
+    def beyond(self) -> str:
+        """What the arrows say, for who does not see them."""
+        ends = {(True, True): "both ends", (True, False): "the left end", (False, True): "the right end"}
+        return f"; the interval goes on beyond {ends[self.cut]}" if any(self.cut) else ""
 
 
 @dataclass(frozen=True)
@@ -231,4 +241,8 @@ def _bar(ratio: Interval, margin: float, reach: float) -> Bar:
         return round(WIDTH * min(max(share, 0.0), 1.0), 1)
 
     low, high = (None if end is None else place(end) for end in (ratio.low, ratio.high))
-    return Bar((place(1 / (1 + margin)), place(1 + margin)), place(1.0), place(ratio.estimate), low, high)
+    cut = (
+        ratio.low is not None and (ratio.low <= 0 or math.log(ratio.low) < -reach),
+        ratio.high is not None and ratio.high > 0 and math.log(ratio.high) > reach,
+    )
+    return Bar((place(1 / (1 + margin)), place(1 + margin)), place(1.0), place(ratio.estimate), low, high, cut)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.record import Fingerprint
 from bench.report.facts import work_label
-from bench.report.machines import text
+from bench.report.machines import revision, text
 from bench.summary import CellSummary
 from bench.verdict import comparable_facts
 
@@ -112,7 +112,7 @@ def _of(one: CellSummary, found: Fingerprint) -> Iterator[tuple[_Key, str]]:
     yield _Key("device", environment, f"{one.cell.device} device"), text(found.device_name)
     yield _Key("run", "", "threads"), text(found.threads)
     yield _Key("run", "", "seed"), text(found.seed)
-    yield _Key("run", "", "git_revision"), text(found.git_revision)
+    yield _Key("run", "", "git_revision"), revision(found.git_revision)
     yield from ((_Key("power", "", name), value) for name, value in _flat(found.power))
     yield from ((_Key("variable", environment, name), text(value)) for name, value in found.variables.items())
     yield _Key("bytes", work, "weights_sha256"), text(found.weights_sha256)[:12]

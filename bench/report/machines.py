@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,11 +94,21 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def revision(value: str | None) -> str:
+    """A git revision with 12 of its 40 digits, enough to find it; what follows them (``-dirty``) stays."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", text(value))
+
+
 def _flat(found: Fingerprint) -> Iterator[tuple[str, str]]:
     yield from _facts("", found.machine)
     yield from _facts("power ", found.power)
-    yield "git revision", text(found.git_revision)
+    yield "git revision", revision(found.git_revision)
     yield "seed", text(found.seed)
+
+
+def facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """The facts of a machine by name, as text with units."""
+    return dict(_facts("", found))
 
 
 def _facts(prefix: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.report import ReportMeta, audit, headline, scaling, sections, stages
+from bench.labels import STABLE
+from bench.report import ReportMeta, audit, headline, machines, scaling, sections, stages
 from bench.report.facts import accelerations, count, unspeakable
 from bench.report.folding import MAX_CHARACTERS, MAX_OPEN, fitted_parts
 from bench.summary import CellSummary
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 MAX_TAIL = 40_000
 #: So many works have their table open, the others behind their name.
 OPEN_WORKS = 4
+#: How the fastest begins in a table.
+BOLD = "| **"
 MAX_PROBLEMS, MAX_CELLS, MAX_COMPARISONS, MAX_WAYS = 30, 6, 40, 8
 REASON_WIDTH = 160
 
@@ -36,6 +40,7 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     tail = [*extras, *compared, *(line for part in told_problems for line in part)]
     if meta.skipped_lines:
         tail += [f"{count(len(meta.skipped_lines), 'line')} of the store could not be read.", ""]
+    tail += [*_surroundings(summaries), ""]
     tail += [f"Made by {code(meta.command)}, twinbench {plain(meta.twinbench_version)}."]
     split = {table.label: table for table in stages.stages_tables(summaries)}
     tables = [
@@ -48,6 +53,8 @@ def render(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         room -= len(tables[kept]) + 1
         kept += 1
     cut = [] if kept == len(tables) else [f"The first {kept} of {len(tables)} works; the page has all.", ""]
+    if any(BOLD in table for table in tables[:kept]):
+        cut = ["Bold: the fastest of its precision, its interval above all others.", "", *cut]
     return "\n".join([*head, *tables[:kept], *cut, *tail]) + "\n"
 
 
@@ -134,6 +141,32 @@ def _square(square: sections.Square) -> str:
     if square.ratio:
         told += f", {square.ratio}"
     return f"**{told}**" if square.mark == "fastest" else told
+
+
+def _surroundings(summaries: Sequence[CellSummary]) -> list[str]:
+    """A line each: the machine, the versions, how quiet it was. The page has the rest."""
+    known = [one.fingerprint for one in summaries if one.fingerprint is not None]
+    names = ("chip", "memory", "os version")
+    facts = dict.fromkeys(
+        "; ".join(text for name in names if (text := machines.facts(one.machine).get(name)) is not None)
+        for one in known
+    )
+    devices = dict.fromkeys(one.device_name for one in known if one.device_name)
+    told = "; ".join([*facts, *devices]) or "not recorded"
+    versions = "; ".join(f"{one.name}: {one.versions}" for one in machines.machine_of(summaries).environments)
+    counts: Counter[str] = Counter()
+    for one in summaries:
+        counts.update(one.labels)
+    attempted = sum(one.attempted for one in summaries)
+    quiet = counts.pop(STABLE, 0)
+    noise = "; ".join(
+        [f"{quiet:,} of {attempted:,} processes stable", *(f"{n:,} {label}" for label, n in counts.items())]
+    )
+    return [
+        f"- Machine: {plain(told)}",
+        f"- Versions: {plain(versions or 'not recorded')}",
+        f"- Noise: {plain(noise)}",
+    ]
 
 
 def _problems(summaries: Sequence[CellSummary]) -> list[list[str]]:
