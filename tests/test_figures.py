@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from bench.report import figures
-from bench.report.figures import Line
+from bench.report.figures import STATES, Line, Stroke
 from bench.report.ink import PAPER
 from bench.summary import Interval
 
@@ -94,3 +95,25 @@ def test_a_phone_gets_words_above_marks_within_the_figure() -> None:
     heights = [axes.transData.transform(place)[1] for marks in axes.collections for place in marks.get_offsets()]
     boxes = [one.get_window_extent() for one in axes.texts]
     assert not [y for y in heights for box in boxes if box.y0 < y < box.y1]
+
+
+def test_figures_for_papers_explain_their_colours() -> None:
+    """Beside each word of the key its colour; words neither meet nor leave the figure."""
+    stages = [(series, f"stage {series} of many") for series in range(9)]
+    bar = Line("torch/cpu eager", text="3 ms", pieces=tuple((series, 1.0) for series, _ in stages))
+    states = [(series, word) for word, series in STATES.items()]
+    stroke = Stroke(0, 0.0, 1.0, "noisy", "process-0")
+    for figure, key in (
+        (figures.shares([bar], stages, PAPER), stages),
+        (figures.timeline([stroke], ["torch/cpu"], PAPER), states),
+    ):
+        drawn(figure)
+        assert [one.get_text() for one in figure.texts] == [word for _, word in key]
+        colours = [PAPER.bad if series < 0 else PAPER.of(series) for series, _ in key]
+        look = [one.get_edgecolor() if series < 0 else one.get_facecolor()
+                for one, (series, _) in zip(figure.artists or figure.patches, key, strict=True)]  # fmt: skip
+        assert [to_hex(one) for one in look] == colours
+        boxes = [one.get_window_extent() for one in figure.texts]
+        assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+        assert not [1 for a, b in pairwise(boxes) if a.overlaps(b)]
+        assert min(box.y0 for box in boxes) > figure.axes[0].bbox.y1 - 0.3 * figures.ROW * figure.dpi

@@ -218,7 +218,14 @@ def test_the_crossover_lies_where_the_lines_meet() -> None:
     assert one.high is not None
     assert one.at is not None
     assert 2 < one.low < one.at < one.high < 4
-    assert re.fullmatch(r"torch/cuda eager overtakes torch/cpu eager at batch 3\.2 \(interval 3\.0 to 3\.3\)", one.text)
+    where = r"at batch 3\.2 \(interval 3\.0 to 3\.3\), interpolated between the measured batches 2 and 4"
+    assert re.fullmatch(rf"torch/cuda eager overtakes torch/cpu eager {where}", one.text)
+
+
+def test_a_crossover_at_a_measured_batch_is_not_interpolated() -> None:
+    (found,) = scalings(curves([100.0] * 3, [50.0, 100.0, 200.0]))
+    assert found.crossovers[0].at == pytest.approx(2)
+    assert "interpolated" not in found.crossovers[0].text
 
 
 def test_a_cpu_can_overtake_and_curves_can_cross_twice() -> None:

@@ -96,12 +96,13 @@ class Chart:
                     "dashed": one.dashed,
                     "bare": one.bare,
                     "wrong": one.wrong,
+                    "shape": "x" if one.wrong else MARKERS[number % len(MARKERS)],
                     "points": [
                         [point.x, self.floor if one.wrong else point.y, point.low, point.high, point.text]
                         for point in one.points
                     ],
                 }
-                for one in self.series
+                for number, one in enumerate(self.series)
             ],
         }
 

@@ -89,11 +89,6 @@ def rows(processes: Sequence[Process]) -> list[CourseRow]:
     ]
 
 
-def legend() -> list[tuple[int, str]]:
-    """(number of the colour, -1 for the outlined bars; what it says)."""
-    return [(series, word) for word, series in figures.STATES.items()]
-
-
 def _rounded(value: object) -> object:
     return round(value, 1) if isinstance(value, float) else value
 

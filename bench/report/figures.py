@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report import numbers
@@ -157,9 +158,9 @@ def boxes(lines: Sequence[Line], palette: Palette) -> Figure:
     return figure
 
 
-def shares(lines: Sequence[Line], palette: Palette) -> Figure:
-    """A bar of full width per line, divided as its ``pieces`` divide their sum."""
-    figure, axes = canvas(len(lines), palette)
+def shares(lines: Sequence[Line], key: Sequence[tuple[int, str]], palette: Palette) -> Figure:
+    """A bar of full width per line, divided as its ``pieces`` divide their sum; ``key``: what each colour is."""
+    figure, axes = _keyed(len(lines), key, palette)
     for y, line in enumerate(lines):
         total = sum(value for _, value in line.pieces)
         if not total:
@@ -212,15 +213,12 @@ STATES = {"quiet": 5, "noisy": 4, "contended": 3, "drift or throttled": 1, "not 
 
 def timeline(strokes: Sequence[Stroke], lanes: Sequence[str], palette: Palette) -> Figure:
     """One bar per process at the time when it ran, a row per environment and device."""
-    figure, axes = canvas(len(lanes), palette, share=0.68, row=0.34)
+    figure, axes = _keyed(len(lanes), [(series, word) for word, series in STATES.items()], palette, 0.68, 0.34)
     for lane, label in enumerate(lanes):
         axes.text(-0.02, lane, plain(label), transform=axes.get_yaxis_transform(), ha="right", va="center")
     for one in strokes:
         series = STATES[one.state]
-        look: dict[str, Any] = {"color": palette.of(series), "linewidth": 0}
-        if series < 0:
-            look = {"facecolor": "none", "edgecolor": palette.bad, "linewidth": 1.2}
-        bar = axes.barh(one.lane, one.length, left=one.start, height=0.62, **look)
+        bar = axes.barh(one.lane, one.length, left=one.start, height=0.62, **_fill(series, palette))
         bar.patches[0].set_gid(one.gid)
     end = max((one.start + one.length for one in strokes), default=1.0)
     axes.set_xlim(-0.01 * end, 1.01 * end)
@@ -258,11 +256,44 @@ def _ends(found: Sequence[tuple[float, Line, Interval]]) -> list[float]:
     return [end for _, _, ratio in found for end in (ratio.estimate, ratio.low, ratio.high) if end is not None]
 
 
-def canvas(rows: int, palette: Palette, share: float = 0.44, row: float = ROW) -> tuple[Figure, Axes]:
+def _fill(series: int, palette: Palette) -> dict[str, Any]:
+    """How a bar of a series is filled: below 0 it is an outline."""
+    if series < 0:
+        return {"facecolor": "none", "edgecolor": palette.bad, "linewidth": 1.2}
+    return {"color": palette.of(series), "linewidth": 0}
+
+
+def _keyed(
+    rows: int, key: Sequence[tuple[int, str]], palette: Palette, share: float = 0.44, row: float = ROW
+) -> tuple[Figure, Axes]:
+    """A ``canvas`` under a key of its colours: in a paper no page stands around the figure to explain them."""
+    places: list[tuple[float, int]] = []
+    x, line = 0.2, 0
+    for _, name in key:
+        # Inches: a character is at most this wide.
+        wide = 0.36 + 0.098 * len(name)
+        if x + wide > WIDTH and x > 0.2:
+            x, line = 0.2, line + 1
+        places.append((x, line))
+        x += wide
+    figure, axes = canvas(rows, palette, share, row, HEAD + LINE * (line + 1) if key else HEAD)
+    height = figure.get_figheight()
+    for (series, name), (x, line) in zip(key, places, strict=True):
+        middle = 1 - (HEAD / 2 + LINE * (line + 0.5)) / height
+        corner = x / WIDTH, middle - 0.065 / height
+        look = _fill(series, palette)
+        figure.add_artist(Rectangle(corner, 0.13 / WIDTH, 0.13 / height, transform=figure.transFigure, **look))
+        figure.text((x + 0.19) / WIDTH, middle, plain(name), va="center")
+    return figure, axes
+
+
+def canvas(
+    rows: int, palette: Palette, share: float = 0.44, row: float = ROW, head: float = HEAD
+) -> tuple[Figure, Axes]:
     """A figure with so many rows, labels left and texts right of a plot that takes ``share`` of the width."""
-    height = HEAD + row * rows + FOOT
+    height = head + row * rows + FOOT
     figure = Figure(figsize=(WIDTH, height))
-    axes = figure.add_axes((0.30, FOOT / height, share, 1 - (HEAD + FOOT) / height))
+    axes = figure.add_axes((0.30, FOOT / height, share, 1 - (head + FOOT) / height))
     _style(axes, rows - 0.4, -0.6, palette)
     return figure, axes
 

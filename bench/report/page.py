@@ -155,7 +155,6 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "trends_cut": trends.cut(len(meta.trends)),
         "selftest": evidence.selftest,
         "timeline": course.timeline(evidence.processes),
-        "states": course.legend(),
         "course": course.rows(evidence.processes),
         "processes": len(evidence.processes) + evidence.processes_cut,
         **_noise(summaries),
@@ -180,7 +179,6 @@ class Work:
     latency: sections.LatencyTable | None
     staged: stages.StagesTable | None
     stages_picture: Picture | None
-    legend: tuple[tuple[int, str], ...]
     start_up: tuple[tuple[str, list[str]], ...]
     details: stages.DetailTable | None
 
@@ -209,7 +207,6 @@ def _works(
                 sections.latency_table(table.label, table.members),
                 staged,
                 pictures.stages(staged, index) if drawn and staged else None,
-                tuple((stages.colour(name, staged.names), name) for name in staged.names) if staged else (),
                 tuple(start_up.get(table.label, ())),
                 details.get(table.label),
             )

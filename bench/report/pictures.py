@@ -147,7 +147,8 @@ def stages(table: StagesTable, index: int) -> Picture:
         for row in kept
     )
     alt = f"Shares of the stages on {table.label}, {len(kept)} cells; the table below has the numbers"
-    draw = partial(figures.shares, lines)
+    key = [(colour(name, table.names), shorten(name, MAX_LABEL)) for name in table.names]
+    draw = partial(figures.shares, lines, key)
     return Picture(f"work-{index}-stages", draw, alt, _cut(len(kept), len(table.rows)))
 
 

@@ -145,8 +145,13 @@ def _roofs(members: Sequence[Process], colour: int) -> list[Series]:
     if not places:
         return []
     low, high = min(places) / 2, max(places) * 2
+    # Products that read the same are one line: the upper would hide the lower.
+    alike: dict[str, list[tuple[str, float]]] = {}
+    for name, product in sorted(products.items(), key=lambda pair: precision_order(pair[0])):
+        alike.setdefault(numbers.significant(product / 1e9, 3), []).append((name, product))
     roofs = []
-    for number, (name, product) in enumerate(sorted(products.items(), key=lambda pair: precision_order(pair[0]))):
+    for number, equals in enumerate(alike.values()):
+        product = max(rate for _, rate in equals)
         knee = product / copy if copy else low
         xs = sorted({low, high, *([knee] if low < knee < high else [])})
         points = sane(
@@ -154,7 +159,8 @@ def _roofs(members: Sequence[Process], colour: int) -> list[Series]:
             for x in xs
             for y in [min(product, x * copy) if copy else product]
         )
-        label = "best product" if name == "fastest" else f"{name} product"
+        names = ["best" if name == "fastest" else name for name, _ in equals]
+        label = f"{names[0]} product" if len(names) == 1 else "/".join(names)
         others = [one for one in (5, 4, 3, 2, 1, 0) if one != colour % 6]
         roofs.append(Series(f"measured: {label}", others[number % 5], points, line=True, bare=True))
     return roofs

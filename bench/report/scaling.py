@@ -199,7 +199,7 @@ def crossover(cpu: Curve, accelerator: Curve, axis: str, names: Mapping[float, s
     low = None if (turned[0][1].high or 1) >= 1 else low
     within = _within(low, high, turned, axis, names)
     where = _place(at, axis, names)
-    text = f"{faster.label} overtakes {slower.label} {where}{within}"
+    text = f"{faster.label} overtakes {slower.label} {where}{within}{_interpolated(at, turned, axis, names)}"
     crossings = sum((a.estimate < 1) != (b.estimate < 1) for (_, a), (_, b) in pairwise(turned))
     if crossings > 1:
         text += f"; the curves cross {crossings} times, this is the first"
@@ -237,6 +237,15 @@ def _place(at: float, axis: str, names: Mapping[float, str]) -> str:
     if not below or not above or below[-1] == above[0]:
         return f"at {names[min(names, key=lambda place: abs(place - at))]}"
     return f"between {names[below[-1]]} and {names[above[0]]}"
+
+
+def _interpolated(at: float, turned: Sequence[tuple[float, Interval]], axis: str, names: Mapping[float, str]) -> str:
+    """``, interpolated between the measured batches 1 and 8``; "" at a measured one, and for sizes."""
+    below = max((place for place, _ in turned if place <= at + 1e-9), default=None)
+    above = min((place for place, _ in turned if place >= at - 1e-9), default=None)
+    if axis != "batch" or below is None or above is None or below == above:
+        return ""
+    return f", interpolated between the measured batches {names[below]} and {names[above]}"
 
 
 def _within(

@@ -293,7 +293,12 @@ def _parity_row(one: CellSummary) -> ParityRow:
 
 
 #: Stages of start-up in the order in which they run; others are left to the record.
-START_UP = (("spawn", "process"), ("open", "import and open"), ("load", "load"), ("first_call", "first call, compile"))
+START_UP = (
+    ("spawn", "spawn only"),
+    ("open", "import and open"),
+    ("load", "load"),
+    ("first_call", "first call, compile"),
+)
 
 
 def start_up(summaries: Sequence[CellSummary]) -> list[tuple[str, list[tuple[str, list[str]]]]]:

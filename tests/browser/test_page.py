@@ -220,6 +220,7 @@ def test_paper_cuts_no_column(page_file: Path, sample_file: Path, open_page: Ope
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert widths(page) == []
+        page.evaluate("document.querySelectorAll('.course td').forEach(one => (one.style.whiteSpace = 'nowrap'))")
         page.evaluate("document.querySelector('table.course').style.fontSize = '14px'")
         assert widths(page), "the check can fail"
 
@@ -276,6 +277,29 @@ def test_charts_tell_on_hover_and_zoom(page_file: Path, open_page: Open) -> None
     over.dblclick()
     page.wait_for_function(f"({scale})('x') === {whole}")
     assert page.evaluate("document.querySelector('[aria-labelledby=scaling] figure').plot.scales.x.min") < 1
+
+
+def test_the_legend_shows_shape_and_dash_and_no_axis(page_file: Path, open_page: Open) -> None:
+    """No two entries look alike, even without colour; the x axis is none of them; names end in nothing."""
+    for section in ("scaling", "precision"):
+        page = open_page(page_file, section)
+        figure = page.locator(f"section[aria-labelledby={section}] figure.chart").first
+        figure.locator("canvas").first.wait_for()
+        rows = figure.locator(".u-series:visible")
+        spec = json.loads(figure.locator("script").text_content())
+        assert [one.strip() for one in rows.locator(".u-label").all_inner_texts()] == [
+            one["label"] for one in spec["series"]
+        ]
+        colon = "one => getComputedStyle(one.querySelector('th'), '::after').content"
+        assert rows.first.evaluate(colon) == "none"
+        shapes = """all => all.map(one => {
+            const {data} = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+            return data.filter((_, at) => at % 4 === 3).map(alpha => alpha > 127 ? 1 : 0).join("");
+        })"""
+        drawn = rows.locator("canvas").evaluate_all(shapes)
+        assert len(drawn) == len(spec["series"])
+        assert len(set(drawn)) == len(drawn), "two markers are the same but for their colour"
+        assert all("1" in one for one in drawn)
 
 
 def test_keyboard_reaches_everything(page_file: Path, open_page: Open) -> None:

@@ -231,37 +231,76 @@
     spec.marks.forEach((x) => stroke(x, plot.scales.y.min, plot.scales.y.max));
     ctx.restore();
   };
-  const cross = (plot, index) => {
-    const { ctx } = plot;
+  // The shapes of bench/report/charts.py, by matplotlib's letters: corners around the middle, in units of their size.
+  const SHAPES = {
+    s: [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
+    "^": [[0, -1.1], [1.1, 0.9], [-1.1, 0.9]],
+    v: [[0, 1.1], [1.1, -0.9], [-1.1, -0.9]],
+    D: [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+    P: [[-0.4, -1.1], [0.4, -1.1], [0.4, -0.4], [1.1, -0.4], [1.1, 0.4], [0.4, 0.4], [0.4, 1.1], [-0.4, 1.1], [-0.4, 0.4],
+      [-1.1, 0.4], [-1.1, -0.4], [-0.4, -0.4]],
+  };
+  const mark = (ctx, { shape }, colour, x, y, size) => {
+    ctx.fillStyle = ctx.strokeStyle = colour;
+    ctx.lineWidth = size / 2.2;
+    ctx.beginPath();
+    if (shape === "x") {
+      [-1, 1].forEach((way) => (ctx.moveTo(x - size, y - way * size), ctx.lineTo(x + size, y + way * size)));
+      ctx.stroke();
+    } else {
+      if (SHAPES[shape]) SHAPES[shape].forEach(([left, down]) => ctx.lineTo(x + left * size, y + down * size));
+      else ctx.arc(x, y, size, 0, 2 * Math.PI);
+      ctx.fill();
+    }
+  };
+  const colourOf = (one) => resolved(one.wrong ? "--bad" : `--series-${one.colour}`);
+  const marks = (one, colour) => (plot, index) => {
+    const { ctx, bbox } = plot;
+    const size = 4.5 * devicePixelRatio;
     ctx.save();
-    ctx.strokeStyle = resolved("--bad");
-    ctx.lineWidth = 2 * devicePixelRatio;
-    const size = 5 * devicePixelRatio;
+    ctx.beginPath();
+    ctx.rect(bbox.left - size, bbox.top - size, bbox.width + 2 * size, bbox.height + 2 * size);
+    ctx.clip();
+    ctx.globalAlpha = plot.series[index].alpha;
     plot.data[index].forEach((y, at) => {
       if (y === null || y === undefined) return;
-      const [left, top] = [plot.valToPos(plot.data[0][at], "x", true), plot.valToPos(y, "y", true)];
-      ctx.beginPath();
-      ctx.moveTo(left - size, top - size);
-      ctx.lineTo(left + size, top + size);
-      ctx.moveTo(left - size, top + size);
-      ctx.lineTo(left + size, top - size);
-      ctx.stroke();
+      mark(ctx, one, colour, plot.valToPos(plot.data[0][at], "x", true), plot.valToPos(y, "y", true), size);
     });
     ctx.restore();
     return false;
   };
+  const DASH = [8, 5];
   const seriesOf = (one, texts) => {
-    const stroke = resolved(one.wrong ? "--bad" : `--series-${one.colour}`);
+    const stroke = colourOf(one);
     return {
       label: one.label,
       stroke,
       width: one.line ? 2 : 0,
-      dash: one.dashed ? [8, 5] : undefined,
+      dash: one.dashed ? DASH : undefined,
       spanGaps: true,
       paths: one.line ? undefined : () => null,
-      points: one.wrong ? { show: cross } : { show: !one.bare, size: 8, fill: stroke },
+      points: { show: one.bare ? false : marks(one, stroke) },
       value: (plot, value, series, index) => texts[index] ?? "",
     };
+  };
+  // The legend's marker is a piece of the series: its line, dashed or not, with its shape.
+  const sample = (box, one) => {
+    const canvas = document.createElement("canvas");
+    const [width, height, ctx] = [34, 14, canvas.getContext("2d")];
+    [canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
+    ctx.scale(devicePixelRatio, devicePixelRatio);
+    ctx.strokeStyle = colourOf(one);
+    ctx.lineWidth = 2;
+    if (one.line) {
+      ctx.setLineDash(one.dashed ? DASH : []);
+      ctx.beginPath();
+      ctx.moveTo(0, height / 2);
+      ctx.lineTo(width, height / 2);
+      ctx.stroke();
+      ctx.setLineDash([]);
+    }
+    if (!one.bare) mark(ctx, one, colourOf(one), width / 2, height / 2, 4.5);
+    box.append(canvas);
   };
   // uPlot wants one sorted x for all series; points of one series that share an x need a row each.
   const aligned = (spec) => {
@@ -326,11 +365,13 @@
           { label: spec.x.label.replace(/ \(.*/, ""), value: (u, x) => (x === null ? "" : ticks.get(x) ?? short(x)) },
           ...spec.series.map((one, number) => seriesOf(one, rows.map((row) => row.texts[number]))),
         ],
+        legend: { markers: { width: 0 } },
         hooks: { draw: [intervals(spec, ink)] },
       },
       [rows.map((row) => row.x), ...spec.series.map((one, number) => rows.map((row) => row.ys[number]))],
       place,
     );
+    all(".u-legend .u-series", place).forEach((row, at) => at && sample(row.querySelector(".u-marker"), spec.series[at - 1]));
   };
   const redraw = (figure) => {
     if (!figure.plot) return;
