@@ -8,9 +8,9 @@ Writes run folders of synthetic but valid records (several KB a line: 40 bursts 
 everything is 5 % faster. The budget of issue 2 is 30 s and 1.5 GiB at 100,000 records; exit code 1 beyond it.
 
 ``--nights``: so many records in all, 274 a run, which makes ten years of nights of a million, and a point of history
-for each of the 91 cells of a night. Measured are the index from the records alone, again after one more night, the report
-and ``--recheck`` of that night, ``history`` of one cell, and the verdict on a night. The budget of issue 5 is 60 s and
-2 GiB for the first index and the report together, at a million records, which take 5 GB of disk.
+for each of the 91 cells of a night. Measured are the index from the records alone, again after one more night, the
+report and ``--recheck`` of that night, ``history`` of one cell, and the verdict on a night. The budget of issue 5 is
+60 s and 2 GiB for the first index and the report together, at a million records, which take 5 GB of disk.
 """
 
 from __future__ import annotations
