@@ -71,10 +71,13 @@ class Noise:
 
 @dataclass(frozen=True)
 class Settled:
-    """What the regimes before the present one say of noise. ``taken``: the degrees of freedom that their levels took."""
+    """What the regimes before this one say of noise. ``taken``: the degrees of freedom that their levels took."""
 
     residuals: Floats
     taken: float
+
+
+NOTHING_SETTLED = Settled(np.empty(0), 0.0)
 
 
 @dataclass(frozen=True)
@@ -326,9 +329,7 @@ def _drift(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
     return _shift("drift", anchor, regime[-FEWEST_NIGHTS:], anchor.size, settled, prior_sd)
 
 
-def _shift(
-    kind: str, before: Floats, after: Floats, first: int, settled: Settled, prior_sd: float
-) -> Change | None:
+def _shift(kind: str, before: Floats, after: Floats, first: int, settled: Settled, prior_sd: float) -> Change | None:
     """The shift between two groups of nights: where it is large, significant and shared by most of the second."""
     old, new = float(np.median(before)), float(np.median(after))
     size = new - old
@@ -380,7 +381,7 @@ def _residuals(levels: Sequence[Floats]) -> Floats:
     return np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
 
 
-def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = Settled(np.empty(0), 0.0)) -> Noise:
+def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = NOTHING_SETTLED) -> Noise:
     """The nights' own scatter around the median of their level, weighed with the prior as variances are.
 
     Residuals count up to ``SPIKE`` robust standard deviations (spikes hardly widen the noise), and what fitted levels

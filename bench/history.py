@@ -135,11 +135,10 @@ def incomparable(a: Point, b: Point) -> list[str]:
     if a.fingerprints is None or b.fingerprints is None:
         return ["a night without fingerprints"]
     pinned_a, pinned_b = a.fingerprints[0], b.fingerprints[0]
-    names = sorted(({*pinned_a.versions} | {*pinned_b.versions}) - {"twinbench"})
     versions = [
-        f"pinned {name} differs: {pinned_a.versions.get(name)} against {pinned_b.versions.get(name)}"
-        for name in names
-        if pinned_a.versions.get(name) != pinned_b.versions.get(name)
+        f"pinned {name} differs: {old} against {new}"
+        for name, old, new in _versions(pinned_a, pinned_b, absent=None)
+        if name != "twinbench"
     ]
     clock = [f"clock differs: {a.clock} against {b.clock}"] if a.clock != b.clock else []
     return refusal(pinned_a, pinned_b) + versions + clock
@@ -189,7 +188,7 @@ def causes_of(before: Point, after: Point, side: int = 1) -> list[Cause]:
         return []
     a, b = before.fingerprints[side], after.fingerprints[side]
     return [
-        *(Cause(_kind_of(name), name, old, new) for name, old, new in _versions(a, b)),
+        *(Cause(_kind_of(name), name, str(old), str(new)) for name, old, new in _versions(a, b)),
         *_facts(a, b),
         *(
             Cause("setting", name, a.variables.get(name, "unset"), b.variables.get(name, "unset"))
@@ -199,9 +198,13 @@ def causes_of(before: Point, after: Point, side: int = 1) -> list[Cause]:
     ]
 
 
-def _versions(a: Fingerprint, b: Fingerprint) -> list[tuple[str, str, str]]:
+def _versions(
+    a: Fingerprint, b: Fingerprint, absent: str | None = "nothing"
+) -> list[tuple[str, str | None, str | None]]:
+    if a.versions == b.versions:  # nearly all nights
+        return []
     return [
-        (name, a.versions.get(name, "nothing"), b.versions.get(name, "nothing"))
+        (name, a.versions.get(name, absent), b.versions.get(name, absent))
         for name in sorted({*a.versions, *b.versions})
         if a.versions.get(name) != b.versions.get(name)
     ]

@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
@@ -101,27 +100,32 @@ def read_all(folders: Sequence[Path], problems: list[str]) -> list[Point]:
 
 
 class _Shared:
-    """What is the same in night after night, once in memory: a history of years is a thousand times the same machine."""
+    """What is the same night after night, once in memory: a history of years is a thousand times the same machine."""
 
     def __init__(self) -> None:
-        self._cells: dict[Cell, Cell] = {}
-        self._facts: dict[bytes, dict[str, Any]] = {}
+        self._last: dict[tuple[Cell, str], Point] = {}
 
     def lean(self, point: Point) -> Point:
-        """The same point, made of what earlier points have."""
-        prints = point.fingerprints
-        return structs.replace(
-            point,
-            cell=self._cells.setdefault(point.cell, point.cell),
-            fingerprints=None if prints is None else (self._print(prints[0]), self._print(prints[1])),
-        )
+        """The same point, with what the point before it of its cell has, where that is equal."""
+        key = (point.cell, point.candidate)
+        last = self._last.get(key)
+        if last is not None:
+            point = structs.replace(point, cell=last.cell, candidate=last.candidate)
+            if last.fingerprints is not None and point.fingerprints is not None:
+                pinned, newest = map(_shared, last.fingerprints, point.fingerprints)
+                point = structs.replace(point, fingerprints=(pinned, newest))
+        if last is None or point.fingerprints is not None:
+            self._last[key] = point
+        return point
 
-    def _print(self, one: Fingerprint) -> Fingerprint:
-        facts = {name: self._once(getattr(one, name)) for name in ("versions", "variables", "machine", "power")}
-        return structs.replace(one, **facts)
 
-    def _once(self, facts: dict[str, Any]) -> dict[str, Any]:
-        return self._facts.setdefault(_encoder.encode(facts), facts)
+def _shared(last: Fingerprint, one: Fingerprint) -> Fingerprint:
+    return structs.replace(
+        one,
+        versions=last.versions if last.versions == one.versions else one.versions,
+        variables=last.variables if last.variables == one.variables else one.variables,
+        machine=last.machine if last.machine == one.machine else one.machine,
+    )
 
 
 def _checked(point: Point) -> Point:

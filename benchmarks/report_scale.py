@@ -7,14 +7,16 @@ Writes run folders of synthetic but valid records (several KB a line: 40 bursts 
 ``python -m bench report RUN`` and ``python -m bench compare RUN_A RUN_B`` on them, each in its own process. In run B
 everything is 5 % faster. The budget of issue 2 is 30 s and 1.5 GiB at 100,000 records; exit code 1 beyond it.
 
-``--nights``: so many records in all, 274 a run, which makes ten years of nights of a million. Measured are the index
-from the records alone, again after one more night, and the report and ``--recheck`` of that night. The budget of
-issue 5 is 60 s and 2 GiB for the first index and the report together, at a million records, which take 4 GB of disk.
+``--nights``: so many records in all, 274 a run, which makes ten years of nights of a million, and a point of history
+for each of the 91 cells of a night. Measured are the index from the records alone, again after one more night, the
+report and ``--recheck`` of that night, ``history`` of one cell, and the verdict on a night. The budget of issue 5 is
+60 s and 2 GiB for the first index and the report together, at a million records, which take 5 GB of disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
@@ -24,14 +26,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from bench import record, store
+from bench import points, record, store
 from bench.cell import Cell
+from bench.machine import FACTS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET_S, BUDGET_BYTES = 30.0, 1.5 * 2**30
@@ -155,11 +159,11 @@ def write_run(folder: Path, count: int, chosen: list[Cell], speed: float, seed: 
     return folder
 
 
-def cost(name: str, count: int, arguments: list[str]) -> Cost:
+def cost(name: str, count: int, arguments: list[str], program: Sequence[str] = ("-m", "bench")) -> Cost:
     """Run ``python -m bench <arguments>`` and wait for it; peak memory as the kernel counted it for that child."""
     started = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, *program, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert child.stderr is not None
     complaint = child.stderr.read()
@@ -187,13 +191,48 @@ def measure(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
     return found
 
 
+@cache
+def log_ratios(series: int) -> list[float]:
+    """Fifteen years of nights of one cell: 1 % of noise, and in one of five a step of 5 to 10 % every other year."""
+    random = np.random.RandomState([5, series])
+    levels = np.zeros(5_500)
+    for first in range(400, levels.size, 730) if series % 5 == 0 else ():
+        levels[first:] += random.choice([-1, 1]) * random.uniform(0.05, 0.1)
+    nights: list[float] = (levels + random.normal(0, 0.01, levels.size)).tolist()
+    return nights
+
+
+def night_points(run: str, number: int, day: str, chosen: list[Cell]) -> list[points.Point]:
+    """The points of night ``number``: a release every four weeks, another load of the machine every night."""
+    made = []
+    for index, cell in enumerate(chosen):
+        pinned = fingerprint(cell)
+        power = {"load_1min": number % 97 / 100, "swap_used_bytes": number}
+        machine = {name: pinned.machine.get(name, f"synthetic {name}") for name in FACTS}
+        pinned = msgspec.structs.replace(pinned, machine=machine, power=power)
+        newest = msgspec.structs.replace(
+            pinned, versions={**pinned.versions, cell.environment: f"2.{1 + number // 28}.0"}
+        )
+        ratio = log_ratios(index)[number]
+        made.append(
+            points.Point(
+                points.POINTS_VERSION, run, f"{day}T02:{index // 60:02d}:{index % 60:02d}+00:00", cell,
+                f"{cell.environment}@newest", "measured", log_ratio=ratio, error=0.009, blocks=20, clock="cpu",
+                item="sample", rates=(1000.0, 1000.0 * math.exp(ratio)), fingerprints=(pinned, newest),
+            )
+        )  # fmt: skip
+    return made
+
+
 def write_nights(results: Path, first: int, count: int, chosen: list[Cell]) -> str:
     """``count`` run folders, one a night from number ``first``; returns the name of the last."""
     name = ""
     for number in range(first, first + count):
         day = FIRST_NIGHT + timedelta(days=number)
         name = f"{day:%Y%m%d}-020000-{number:04x}"
-        write_run(results / name, NIGHT, chosen, speed=1 + number / 10_000, seed=number, day=f"{day:%Y-%m-%d}")
+        folder = results / name
+        write_run(folder, NIGHT, chosen, speed=1 + number / 10_000, seed=number, day=f"{day:%Y-%m-%d}")
+        points.write(folder, night_points(name, number, f"{day:%Y-%m-%d}", chosen))
     return name
 
 
@@ -211,11 +250,29 @@ def measure_nights(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
         cost("report", count, ["report", name, *page]),
         cost("index, one night more", count, index),
         cost("recheck", count, ["report", "--recheck", *page]),
+        cost("history of a cell", count, ["history", chosen[0].id, "--results", str(results)]),
+        verdict_cost(count, results),
     ]
     size = sum(path.stat().st_size for path in results.glob(f"*/{store.RECORDS}"))
     told = f"{nights:,} nights, {size / 1e9:.2f} GB; index of {(site / 'index.html').stat().st_size:,} bytes"
     print(f"{count:>9,} records: {told}", flush=True)
     return found
+
+
+VERDICT = """
+import sys
+from pathlib import Path
+from bench import nightly, points
+from bench.history import series_of
+*before, tonight = points.nights(Path(sys.argv[1]))
+known = series_of(points.read_all(before, []))
+nightly.judged(known, list(points.read(tonight, [])))
+"""
+
+
+def verdict_cost(count: int, results: Path) -> Cost:
+    """What ``nightly`` does beside measuring: the nights before, and what the last one says beside them."""
+    return cost("verdict of a night", count, [str(results)], ["-c", VERDICT])
 
 
 def beyond_nights(costs: Sequence[Cost]) -> list[str]:

@@ -133,6 +133,64 @@ def test_what_is_no_night_is_refused() -> None:
         judge([0.0], [-1.0])
 
 
+# --- years of nights -------------------------------------------------------------------------------------------------
+
+
+def every_night(values: Floats, errors: Floats, confirmed: list[bool], changed: list[bool]) -> list[tuple[int, Change]]:
+    """``changes`` the slow way: ``judge`` is asked every night, on all nights until then."""
+    found: list[tuple[int, Change]] = []
+    for last in range(values.size):
+        starts = changepoints.starts_of(found)
+        change = judge(values[: last + 1], errors[: last + 1], starts, confirmed[last], changed[last])
+        if change is not None:
+            found.append((last, change))
+    return found
+
+
+def eventful(kind: str, seed: int, count: int = 130) -> Floats:
+    """Nights with what the name says; "noisy" has 3 % a night, else 1 %."""
+    random = np.random.RandomState([seed, len(kind)])
+    values = random.normal(0, 0.03 if "noisy" in kind else 0.01, count)
+    if "steps" in kind:
+        for first in (25, 70, 77, 115):
+            values[first:] += random.choice([-1, 1]) * random.uniform(0.03, 0.2)
+    if "drift" in kind:
+        values -= 0.0015 * np.arange(count)
+    if "spikes" in kind:
+        values += (random.random_sample(count) < 0.05) * random.uniform(-0.2, 0.2, count)
+    return values
+
+
+@pytest.mark.parametrize("kind", ["quiet", "steps", "drift", "spikes", "noisy", "noisy steps", "drift steps spikes"])
+def test_only_the_nights_that_can_say_something_are_judged_and_nothing_is_lost(kind: str) -> None:
+    """The same changes to the last bit, wherever the nights are cut in what was judged before and what was not."""
+    random = np.random.RandomState(1)
+    values, errors = eventful(kind, 1), np.abs(random.normal(ERROR, 0.001, 130))
+    confirmed, changed = (random.random_sample((2, 130)) < 0.2).tolist()
+    expected = every_night(values, errors, confirmed, changed)
+    assert expected or kind in ("quiet", "noisy", "spikes")
+    assert changes(values, errors, confirmed, changed) == expected
+    for cut in (72, 129):
+        known = [one for one in expected if one[0] < cut]
+        assert changes(values, errors, confirmed, changed, known, cut) == expected
+
+
+def test_a_screen_that_sees_too_little_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saboteur: a screen that lets one night in forty through finds other changes."""
+    values, errors, never = eventful("steps", 0), np.full(130, ERROR), [False] * 130
+    monkeypatch.setattr(changepoints._Medians, "tell", lambda self, begin, last: last % 40 == 0)
+    assert changes(values, errors) != every_night(values, errors, never, never)
+
+
+def test_quiet_years_are_hardly_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten years: what costs something is asked on less than one night in a hundred, so time grows as the nights do."""
+    asked: list[int] = []
+    judging = changepoints._judge
+    monkeypatch.setattr(changepoints, "_judge", lambda *given: (asked.append(given[0].size), judging(*given))[1])
+    assert found_in(noise(3650)) == []
+    assert len(asked) < 36
+
+
 # --- rates: the long ones are in benchmarks/nightly_rates.py ---------------------------------------------------------
 
 SERIES = 12

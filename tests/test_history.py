@@ -191,6 +191,52 @@ def test_a_series_finds_its_change_and_what_to_expect() -> None:
     assert expected.centre == pytest.approx(-0.1, abs=0.01)
 
 
+def test_a_night_is_judged_once_and_later_nights_take_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding night after night says the same as all at once; what was judged is not judged again."""
+    nights = history(40, slower_from=16)
+    (whole,), (grown,) = series_of(nights), series_of(nights[:20])
+    early = grown.found()
+    grown.points += nights[20:]
+    assert grown.found() == whole.found()
+    assert grown.found()[: len(early)] == early
+    monkeypatch.setattr("bench.history.changes", lambda *given: pytest.fail("judged again"))
+    assert grown.found() == whole.found()
+
+
+def test_a_series_that_nobody_asks_for_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [night(index, cell=CELL.but(batch=8)) for index in range(8)]
+    on_disk(tmp_path, {"a": other, "b": history(8)})
+    asked = []
+    judging = trends.Series.found
+    monkeypatch.setattr(trends.Series, "found", lambda self: (asked.append(self.cell), judging(self))[1])
+    trends.tables(trends.chosen(trends.trends(tmp_path, []), CELL.id, tmp_path))
+    assert set(asked) == {CELL}
+
+
+def test_a_drift_is_not_put_down_to_what_came_after_it() -> None:
+    """0.15 % a night; the release of the last night came weeks after it was said."""
+    nights = [night(index, JITTER[index] - 0.0015 * index) for index in range(80)]
+    nights[-1] = night(79, JITTER[79] - 0.0015 * 79, prints("2.15.0"))
+    (series,) = series_of(nights)
+    found = series.found()
+    assert "drift" in {one.change.kind for one in found}
+    assert all(one.causes == () for one in found if one.found_at < 79 and one.change.kind == "drift")
+
+
+def test_what_nights_share_is_in_memory_once(tmp_path: Path) -> None:
+    """Facts that are equal are one object; those that are not stay what they were."""
+    nights = [night(0), night(1), night(2, sides=prints("2.15.0", power={"load_1min": 0.5}))]
+    folders = on_disk(tmp_path, {one.run: [one] for one in nights})
+    first, second, third = points.read_all(folders, [])
+    assert [first, second, third] == nights
+    assert first.cell is second.cell is third.cell
+    assert first.fingerprints is not None
+    assert second.fingerprints is not None
+    assert third.fingerprints is not None
+    assert first.fingerprints[1].machine is second.fingerprints[1].machine is third.fingerprints[1].machine
+    assert third.fingerprints[1].versions["torch"] == "2.15.0"
+
+
 # --- for people ------------------------------------------------------------------------------------------------------
 
 
