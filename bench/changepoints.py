@@ -49,7 +49,7 @@ SUSPECT_LEVEL = 0.05
 TONIGHT_LEVEL = 1e-4
 SHIFT_LEVEL = 2e-3
 #: A shift is also so many standard errors: a long history has many splits to try, and Student's t grows lenient.
-FEWEST_STANDARD_ERRORS = 3.5
+FEWEST_STANDARD_ERRORS = 3.7
 #: PELT's penalty in units of the noise and of log(nights): about what BIC asks of a Laplace likelihood, times the
 #: autocorrelation that it does not know of.
 PENALTY = 3.0
