@@ -176,6 +176,9 @@ def nightly(
     threads: Threads = None,
     timeout: Timeout = None,
     strict: Strict = False,
+    hours: Annotated[
+        float | None, typer.Option(help="end the night in order after so long; default: when all is measured")
+    ] = None,
     note: Annotated[Words, typer.Option("--note", help="a sentence for the summary; may be repeated")] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="the page; default: reports/<run>.html")] = None,
     results: Results = RESULTS,
@@ -193,7 +196,7 @@ def nightly(
     )
     setup = options.setup(asked, python, "quick", None, bursts, seed, threads, timeout)
     setup = replace(setup, selection=selection)
-    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note, strict)
+    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note, strict, hours)
     console.print(tidings.table(tonight))
     for line in tidings.lines(tonight):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
