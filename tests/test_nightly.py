@@ -201,6 +201,28 @@ def test_the_same_slower_release_alarms_once(cli: Cli, releases: Releases) -> No
     assert [known["kind"] for known in alerts["known"]] == ["tonight"]
 
 
+def test_what_cannot_be_written_does_not_hide_an_alarm(
+    cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is said once: neither CI's summary nor the page may take its exit code, and the rest is written."""
+    for _ in range(3):
+        cli("nightly", *QUICK, *FEW)
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "step.md"
+    monkeypatch.setenv(tidings.STEP_SUMMARY, str(nowhere))
+    monkeypatch.setattr(reporting, "write_html", WRITE_HTML)
+    releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = 1.15, "1.2"
+    page = tmp_path / "file" / "page.html"
+    code, out, err = cli("nightly", *QUICK, *FEW, "--out", page)
+    assert code == 1, out + err
+    said = err.splitlines()
+    assert [line.rpartition(": ")[0] for line in said] == [f"twinbench: cannot write {one}" for one in (nowhere, page)]
+    assert len(alerts_of_last()["alarms"]) == 1
+    assert "ALARM" in (points.nights(Path("r"))[-1] / tidings.SUMMARY).read_text()
+    monkeypatch.setattr(reporting, "write_html", no_page)
+    assert cli("nightly", *QUICK, *FEW)[0] == 2, "without an alarm it is wrong usage"
+
+
 def test_a_strange_measurement_is_no_alarm(cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is measured again, and the second one stands for the night."""
     for _ in range(3):

@@ -201,14 +201,21 @@ def nightly(
     for line in tidings.lines(tonight):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     warn(tonight.problems)
-    written = tidings.write(tonight)
+    written, unwritten = tidings.write(tonight)
     if next(store.read(tonight.folder, []), None) is not None:  # else no newest side opened, and the summary says why
-        material = reporting.gather([tonight.folder], "", None, f"twinbench nightly: {tonight.folder.name}")
-        written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+        try:
+            material = reporting.gather([tonight.folder], "", None, f"twinbench nightly: {tonight.folder.name}")
+            written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+        except UsageError as error:
+            unwritten.append(str(error))
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    for problem in unwritten:
+        typer.echo(f"twinbench: {problem}", err=True)
     outcomes = {"failed" if one.unfinished else one.point.outcome for one in tonight.findings}
-    raise typer.Exit(_night_code(tonight.alarms, outcomes))
+    # An alarm is said once: a file that could not be written must not take its exit code.
+    code = _night_code(tonight.alarms, outcomes)
+    raise typer.Exit(code or (UsageError.exit_code if unwritten else 0))
 
 
 def _night_code(alarms: Sequence[object], outcomes: AbstractSet[str]) -> int:
