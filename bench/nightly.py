@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench import environments, points, store
 from bench.block import Context, run_block
+from bench.budget import Budget, Part
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
 from bench.compare import AGAIN, ALPHA, Rule, duets_of
@@ -45,6 +46,9 @@ QUICK_BLOCKS, QUICK_BURSTS, QUICK_WORK = 6, 5, "mlp:digits"
 FEWEST_BLOCKS = 3
 #: A side that failed in so many blocks, and was measured in none, will not be measured in the next.
 HOPELESS_BLOCKS = 2
+
+#: The outcome of a cell that did not get its blocks within ``--hours``.
+OUT_OF_TIME = "out_of_time"
 
 Pair = tuple[Cell, Cell]
 
@@ -97,11 +101,18 @@ class Night:
 
 
 def nightly(
-    setup: Setup, blocks: int, results: Path, console: Console, notes: Sequence[str] = (), strict: bool = False
+    setup: Setup,
+    blocks: int,
+    results: Path,
+    console: Console,
+    notes: Sequence[str] = (),
+    strict: bool = False,
+    hours: float | None = None,
 ) -> Night:
     """Measure tonight, judge it by the nights in ``results``, and write its points.
 
-    ``notes`` are sentences for the summary: why a newest release could not be had, say.
+    ``notes`` are sentences for the summary: why a newest release could not be had, say. After ``hours`` no block is
+    begun; what has too few blocks then is listed as not measured.
 
     Raises:
         UsageError: nothing to measure, a pinned environment that does not open, or ``strict`` and the machine is in no
@@ -110,6 +121,7 @@ def nightly(
     """
     if blocks < FEWEST_BLOCKS:
         raise UsageError(f"--blocks must be at least {FEWEST_BLOCKS}, got {blocks}")
+    budget = Budget(hours)
     setup = replace(setup, profile=for_duets(setup.profile))
     problems: list[str] = []
     history = points.read_all(points.nights(results), problems)
@@ -121,10 +133,11 @@ def nightly(
             look_around(view, strict)
             folder, running, pairs, lost = _begin(setup, blocks, results, said, view)
             with store.appending(folder) as appender:
-                tonight = _measured(pairs, blocks, running, appender, view, known)
+                tonight = _measured(pairs, blocks, running, appender, view, known, budget)
     except KeyboardInterrupt:
         where = f"finished blocks are in {folder}" if folder else "nothing was measured"
         raise Interrupted(f"interrupted; {where}; this night is no part of the history") from None
+    said += _shortened(tonight, blocks, hours)
     tonight += [_lost(pair, why, folder.name) for pair, why in lost]
     points.write(folder, tonight)
     findings = judged(known, tonight)
@@ -233,11 +246,12 @@ def _measured(
     appender: Appender,
     view: Progress,
     known: Sequence[Series],
+    budget: Budget,
 ) -> list[Point]:
     """All duets; then those that lie outside their prediction once more, in fresh processes."""
     view.planned(len(pairs) * blocks)
-    made = _duets("night", pairs, blocks, running, appender, view)
-    first = {pair: point_of(pair, made[pair], running.run) for pair in pairs}
+    made = _duets("night", pairs, blocks, running, appender, view, budget.part(first=True))
+    first = {pair: _point(pair, made[pair], running.run) for pair in pairs}
     expected = {pair: _expected(first[pair], known) for pair in pairs}
     strange = [pair for pair in pairs if _strange(first[pair], expected[pair])]
     if not strange:
@@ -245,7 +259,7 @@ def _measured(
     for pair in strange:
         view.note(f"{pair[0].label}: outside of what {FEWEST_NIGHTS} or more nights predict; measured again")
     view.planned((len(pairs) + len(strange)) * blocks)
-    again = _duets(AGAIN.removesuffix("-"), strange, blocks, running, appender, view)
+    again = _duets(AGAIN.removesuffix("-"), strange, blocks, running, appender, view, budget.part(first=False))
     return [_second(first[pair], pair, again.get(pair), expected[pair], running.run) for pair in pairs]
 
 
@@ -264,7 +278,7 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
     """The second measurement stands for the night, or the first where that is known for a spike (``second_stands``)."""
     if records is None:
         return first
-    second = point_of(pair, records, run)
+    second = _point(pair, records, run)
     if second.outcome != "measured":
         return structs.replace(
             first, reason=f"the second measurement {second.outcome.replace('_', ' ')}: {second.reason}"
@@ -278,16 +292,22 @@ def _second(first: Point, pair: Pair, records: Sequence[Record] | None, expected
 
 
 def _duets(
-    word: str, pairs: Sequence[Pair], blocks: int, running: Context, appender: Appender, view: Progress
+    word: str, pairs: Sequence[Pair], blocks: int, running: Context, appender: Appender, view: Progress, time: Part
 ) -> dict[Pair, list[Record]]:
-    """Block by block over all pairs in a new order each time, so that a slow hour hits all of them alike."""
+    """Block by block over all pairs in a new order each time, so that a slow hour hits all of them alike.
+
+    Where ``time`` is short, the first round takes in no more pairs than can have ``FEWEST_BLOCKS``; another night,
+    others.
+    """
     made: dict[Pair, list[Record]] = {pair: [] for pair in pairs}
-    order = random.Random(f"{running.seed}/{word}")
+    order = random.Random(f"{running.seed}/{running.run}/{word}")
     names = {pair: f"{word}-{index:03d}" for index, pair in enumerate(pairs)}
     for number in range(blocks):
-        turn = list(pairs)
+        turn = list(pairs) if number == 0 else [pair for pair in pairs if made[pair]]
         order.shuffle(turn)
         for pair in turn:
+            if time.is_over or (number == 0 and not time.admits(FEWEST_BLOCKS)):
+                break
             if _hopeless(made[pair], number):
                 view.block([])
                 continue
@@ -304,7 +324,29 @@ def _hopeless(records: Sequence[Record], blocks: int) -> bool:
     return any(is_final(record) for record in records) or (blocks >= HOPELESS_BLOCKS and any(never))
 
 
+def _shortened(tonight: Sequence[Point], blocks: int, hours: float | None) -> list[str]:
+    """A sentence where ``--hours`` ended the night before all of its blocks were run."""
+    counts = [point.blocks for point in tonight if point.outcome == "measured"]
+    lost = sum(point.outcome == OUT_OF_TIME for point in tonight)
+    if hours is None or not (lost or any(count < blocks for count in counts)):
+        return []
+    had = (
+        f"{len(counts)} cells had {min(counts)} to {max(counts)} of {blocks} blocks" if counts else "no cell had enough"
+    )
+    return [f"--hours {hours:g}: {had}, {lost} fewer than {FEWEST_BLOCKS}"]
+
+
 # --- points ----------------------------------------------------------------------------------------------------------
+
+
+def _point(pair: Pair, records: Sequence[Record], run: str) -> Point:
+    """``point_of``, or that the time was over before the pair had its blocks."""
+    had = len(records) // len(pair)
+    if had >= FEWEST_BLOCKS or _hopeless(records, had):
+        return point_of(pair, records, run)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    reason = f"{had} blocks by the end of --hours; {FEWEST_BLOCKS} are needed"
+    return Point(POINTS_VERSION, run, now, pair[0], pair[1].environment, OUT_OF_TIME, reason)
 
 
 def point_of(pair: Pair, records: Sequence[Record], run: str) -> Point:

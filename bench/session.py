@@ -88,9 +88,9 @@ def _look(facts: Mapping[str, Any], clock: Callable[[], float], sleep: Callable[
     began, before = clock(), machine.swapped_bytes()
     sleep(READING_S)
     after, seconds = machine.swapped_bytes(), clock() - began
-    known = before is not None and after is not None and seconds > 0
-    rate = (after - before) / seconds if known else None
-    return preflight.check(facts, machine.power(), rate)
+    if before is None or after is None or seconds <= 0:
+        return preflight.check(facts, machine.power())
+    return preflight.check(facts, machine.power(), (after - before) / seconds)
 
 
 class RunFile(msgspec.Struct, frozen=True):

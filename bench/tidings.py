@@ -202,13 +202,25 @@ def _alert(one: Finding) -> dict[str, Any]:
     return {**_known(one, one.found), "text": sentence(one.series, one.found)}
 
 
-def write(night: Night, variables: Mapping[str, str] = os.environ) -> list[Path]:
-    """``alerts.json`` and ``summary.md`` into the night's folder; the summary also where CI shows it."""
+def write(night: Night, variables: Mapping[str, str] = os.environ) -> tuple[list[Path], list[str]]:
+    """``alerts.json`` and ``summary.md`` into the night's folder; the summary also where CI shows it.
+
+    Returns what was written, and a sentence for each file that could not be: an alarm is said once, and must not end
+    with a file.
+    """
     text = markdown(night)
-    made = [night.folder / ALERTS, night.folder / SUMMARY]
-    made[0].write_text(json.dumps(alerts(night), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    made[1].write_text(text, encoding="utf-8")
-    if place := variables.get(STEP_SUMMARY):
-        with Path(place).open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-    return made
+    made, problems = [], []
+    contents = {ALERTS: json.dumps(alerts(night), indent=2, ensure_ascii=False) + "\n", SUMMARY: text}
+    places = [(night.folder / name, content, "w") for name, content in contents.items()]
+    shown = variables.get(STEP_SUMMARY)
+    if shown:
+        places.append((Path(shown), text + "\n", "a"))
+    for path, content, how in places:
+        try:
+            with path.open(how, encoding="utf-8") as file:
+                file.write(content)
+        except OSError as error:
+            problems.append(f"cannot write {path}: {error.strerror}")
+        else:
+            made.append(path)
+    return made, problems

@@ -94,12 +94,24 @@ def test_the_linters_see_what_is_wrong(
     assert finding in done.stdout + done.stderr
 
 
+#: Minutes of a night beside the waiting and the measuring: installations of each framework, the page, one hung block.
+REST_MINUTES = 120
+
+
+def ends_in_order(nightly: str) -> bool:
+    """Whether waiting for the machine, ``--hours`` and the rest fit below the job's limit."""
+    found = [re.search(rf"{word}:? (\d+)", nightly) for word in ("timeout-minutes", "--wait-minutes", "--hours")]
+    limit, wait, hours = (int(one[1]) if one else None for one in found)
+    return limit is not None and wait is not None and hours is not None and wait + 60 * hours + REST_MINUTES <= limit
+
+
 def promises(workflows: Path) -> list[str]:
     """What is promised of the workflows and not kept."""
     nightly, metal = ((workflows / f"{name}.yml").read_text(encoding="utf-8") for name in ("nightly", "metal"))
     kept = {
         "one job has the GPU": "group: twinbench-gpu\n  cancel-in-progress: false" in nightly,
         "and the machine": "python3 -m bench.alone --wait-minutes" in nightly,
+        "it ends in order before it is cancelled": ends_in_order(nightly),
         "mains power and a cool machine": "-s nightly -- --strict" in nightly,
         "no foreign code at home": "pull_request" not in nightly and "push:" not in nightly,
         "the history lives on": re.search(r"with:\n(.*\n)*?\s+clean: false", nightly) is not None,
@@ -113,6 +125,8 @@ def promises(workflows: Path) -> list[str]:
 BROKEN = [
     ("nightly.yml", "cancel-in-progress: false", "cancel-in-progress: true", "one job has the GPU"),
     ("nightly.yml", "-m bench.alone", "-m bench.along", "and the machine"),
+    ("nightly.yml", "timeout-minutes: 600", "timeout-minutes: 480", "it ends in order before it is cancelled"),
+    ("nightly.yml", " --hours 6", "", "it ends in order before it is cancelled"),
     ("nightly.yml", "-- --strict", "--", "mains power and a cool machine"),
     ("nightly.yml", "on:\n", "on:\n  pull_request:\n", "no foreign code at home"),
     ("nightly.yml", "clean: false", "clean: true", "the history lives on"),
@@ -126,7 +140,7 @@ def test_workflows_keep_their_promises() -> None:
     assert promises(WORKFLOWS) == []
 
 
-@pytest.mark.parametrize(("name", "old", "new", "promise"), BROKEN, ids=[one[-1] for one in BROKEN])
+@pytest.mark.parametrize(("name", "old", "new", "promise"), BROKEN, ids=[one[-1] + one[2][:8] for one in BROKEN])
 def test_a_broken_promise_is_seen(repository: Path, name: str, old: str, new: str, promise: str) -> None:
     spoil(repository, name, old, new)
     assert promises(repository / ".github" / "workflows") == [promise]
@@ -142,7 +156,8 @@ def faults(data: bytes) -> list[str]:
         "LowPriorityIO": job.get("LowPriorityIO") is False,
         "ProgramArguments": all(isinstance(word, str) for word in job["ProgramArguments"]),
         "bench.alone": job["ProgramArguments"][1:3] == ["-m", "bench.alone"],
-        "--strict": job["ProgramArguments"][-2:] == ["--", "--strict"],
+        "--strict": job["ProgramArguments"][-4:-1] == ["--", "--strict", "--hours"],
+        "ends before the next": float(job["ProgramArguments"][-1]) <= 12,
         "WorkingDirectory": job["WorkingDirectory"] == "/Users/me/twinbench",
         "StartCalendarInterval": set(job["StartCalendarInterval"]) == {"Hour", "Minute"},
         "placeholders": b"@" not in re.sub(rb"<!--.*?-->", b"", data, flags=re.DOTALL),
@@ -167,6 +182,7 @@ def test_a_spoilt_launchd_job_is_seen() -> None:
     assert faults(filled_in().replace(b"Interactive</string>", b"Background</string>")) == ["ProcessType"]
     assert faults(filled_in().replace(b"<false/>", b"<true/>")) == ["LowPriorityIO"]
     assert faults(filled_in().replace(b"--strict", b"--quick")) == ["--strict"]
+    assert faults(filled_in().replace(b"<string>6<", b"<string>24<")) == ["ends before the next"]
     with pytest.raises(Exception, match="unexpected key"):
         faults(filled_in().replace(b"</array>", b""))
 
@@ -315,5 +331,5 @@ def test_the_nightly_job_gives_options_that_there_are() -> None:
     ]
     for text in texts:
         given = re.findall(r"--[a-z]+", text.partition("-s nightly -- ")[2].splitlines()[0])
-        assert "--strict" in given
+        assert {"--strict", "--hours"} <= set(given)
         assert set(given) <= known

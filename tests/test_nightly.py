@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ import pytest
 from msgspec import structs
 
 from bench import machine, nightly, points, reporting, setup, store, tidings
+from bench.budget import Budget
 from bench.changepoints import predict
 from bench.compare import AGAIN, duets_of
 from bench.environments import AT, Environment
 from bench.frameworks.fake import TOY
 from bench.history import series_of
 from bench.nightly import judged
+from bench.plan import Block
 from bench.process import LocalWorker, Reply, Worker
 from bench.record import Record
 from bench.report import pagefile
@@ -259,6 +261,28 @@ def test_the_same_slower_release_alarms_once(cli: Cli, releases: Releases) -> No
     assert [known["kind"] for known in alerts["known"]] == ["tonight"]
 
 
+def test_what_cannot_be_written_does_not_hide_an_alarm(
+    cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is said once: neither CI's summary nor the page may take its exit code, and the rest is written."""
+    for _ in range(3):
+        cli("nightly", *QUICK, *FEW)
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "step.md"
+    monkeypatch.setenv(tidings.STEP_SUMMARY, str(nowhere))
+    monkeypatch.setattr(reporting, "write_html", WRITE_HTML)
+    releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = 1.15, "1.2"
+    page = tmp_path / "file" / "page.html"
+    code, out, err = cli("nightly", *QUICK, *FEW, "--out", page)
+    assert code == 1, out + err
+    said = err.splitlines()
+    assert [line.rpartition(": ")[0] for line in said] == [f"twinbench: cannot write {one}" for one in (nowhere, page)]
+    assert len(alerts_of_last()["alarms"]) == 1
+    assert "ALARM" in (points.nights(Path("r"))[-1] / tidings.SUMMARY).read_text()
+    monkeypatch.setattr(reporting, "write_html", no_page)
+    assert cli("nightly", *QUICK, *FEW)[0] == 2, "without an alarm it is wrong usage"
+
+
 def test_a_strange_measurement_is_no_alarm(cli: Cli, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is measured again, and the second one stands for the night."""
     for _ in range(3):
@@ -335,6 +359,71 @@ def test_without_a_newest_side_the_pinned_one_is_measured_against_itself(cli: Cl
     assert "the pinned one is measured against itself" in " ".join(out.split())
 
 
+class Clockwork:
+    """In place of ``run_block``: every block takes a minute of a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.ran = 0.0, []
+        monkeypatch.setattr(nightly, "run_block", self)
+
+    def __call__(self, block: Block, name: str, running: Any) -> list[Record]:
+        """One record a side."""
+        self.now += 60
+        self.ran.append(block.cells)
+        return [record(cell, block.process, block=name) for cell in block.cells]
+
+    def night(self, cells: int, minutes: float, run: str = "n1") -> list[points.Point]:
+        """The points of a night of 20 blocks with ``--hours``."""
+        pinned = [CELL.but(batch=2**index) for index in range(cells)]
+        pairs = [(cell, cell.but(environment="torch@newest")) for cell in pinned]
+        quiet: Any = SimpleNamespace(
+            append=lambda records: None, planned=lambda count: None, block=lambda records: None, note=lambda text: None
+        )
+        running: Any = SimpleNamespace(seed=0, run=run)
+        budget = Budget(minutes / 60, lambda: self.now)
+        return nightly._measured(pairs, 20, running, quiet, quiet, [], budget)
+
+
+@pytest.mark.parametrize(("cells", "minutes", "measured"), [(6, 60, 6), (6, 200, 6), (54, 60, 17), (6, 1, 0)])
+def test_a_night_with_a_budget_ends_in_order(
+    monkeypatch: pytest.MonkeyPatch, cells: int, minutes: float, measured: int
+) -> None:
+    """Round robin; every cell that was begun has three blocks or more, and the others are listed."""
+    clockwork = Clockwork(monkeypatch)
+    tonight = clockwork.night(cells, minutes)
+    assert clockwork.now <= max(minutes, 1) * 60
+    assert len(tonight) == cells
+    had = [point.blocks for point in tonight if point.outcome == "measured"]
+    assert len(had) == measured
+    assert all(blocks >= nightly.FEWEST_BLOCKS for blocks in had)
+    assert not had or max(had) - min(had) <= 1
+    lost = [point for point in tonight if point.outcome != "measured"]
+    assert {point.outcome for point in lost} <= {nightly.OUT_OF_TIME}
+    assert all("blocks by the end of --hours; 3 are needed" in point.reason for point in lost)
+
+
+def test_what_a_short_night_leaves_out_is_measured_another_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    clockwork = Clockwork(monkeypatch)
+    nights = [
+        {point.cell.batch for point in clockwork.night(12, 30, run) if point.outcome == "measured"}
+        for run in ("n1", "n2", "n3", "n4")
+    ]
+    assert all(0 < len(one) < 12 for one in nights)
+    assert len(set.union(*nights)) > len(nights[0])
+
+
+def test_a_night_that_ran_out_of_time_is_a_night(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its points are written, the summary says why there are few, and it is no failure."""
+    times = iter([0.0] * 4 + [1e9] * 1000)  # the second block would begin too late
+    monkeypatch.setattr(nightly, "Budget", lambda hours: Budget(hours, lambda: next(times)))
+    code, out, _ = cli("nightly", *QUICK, *FEW, "--hours", "0.5")
+    assert code == 3, "the only cell had no three blocks"
+    assert "note: --hours 0.5: no cell had enough, 1 fewer than 3" in " ".join(out.split())
+    (folder,) = points.nights(Path("r"))
+    (point,) = points.read(folder, [])
+    assert (point.outcome, alerts_of_last()["not_measured"][0]["outcome"]) == ("out_of_time", "out_of_time")
+
+
 def test_an_interrupted_night_is_no_part_of_the_history(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -353,6 +442,8 @@ def test_an_interrupted_night_is_no_part_of_the_history(
     ("arguments", "said"),
     [
         (("--blocks", "2"), "--blocks must be at least 3, got 2"),
+        (("--hours", "0"), "--hours must be a number above 0, got 0"),
+        (("--hours", "nan"), "--hours must be a number above 0, got nan"),
         (("--python", f"fake@@x={sys.executable}"), "after @ comes a label"),
         (("--python", f"fkae@newest={sys.executable}"), "unknown environment 'fkae'"),
         (

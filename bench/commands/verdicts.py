@@ -176,6 +176,9 @@ def nightly(
     threads: Threads = None,
     timeout: Timeout = None,
     strict: Strict = False,
+    hours: Annotated[
+        float | None, typer.Option(help="end the night in order after so long; default: when all is measured")
+    ] = None,
     note: Annotated[Words, typer.Option("--note", help="a sentence for the summary; may be repeated")] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="the page; default: reports/<run>.html")] = None,
     results: Results = RESULTS,
@@ -193,19 +196,26 @@ def nightly(
     )
     setup = options.setup(asked, python, "quick", None, bursts, seed, threads, timeout)
     setup = replace(setup, selection=selection)
-    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note, strict)
+    tonight = night.nightly(setup, night.BLOCKS if blocks is None else blocks, results, console, note, strict, hours)
     console.print(tidings.table(tonight))
     for line in tidings.lines(tonight):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     warn(tonight.problems)
-    written = tidings.write(tonight)
+    written, unwritten = tidings.write(tonight)
     if next(store.read(tonight.folder, []), None) is not None:  # else no newest side opened, and the summary says why
-        material = reporting.gather([tonight.folder], "", None, f"twinbench nightly: {tonight.folder.name}")
-        written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+        try:
+            material = reporting.gather([tonight.folder], "", None, f"twinbench nightly: {tonight.folder.name}")
+            written.append(reporting.write_html(material, out or Path("reports") / f"{tonight.folder.name}.html"))
+        except UsageError as error:
+            unwritten.append(str(error))
     for path in written:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    for problem in unwritten:
+        typer.echo(f"twinbench: {problem}", err=True)
     outcomes = {"failed" if one.unfinished else one.point.outcome for one in tonight.findings}
-    raise typer.Exit(_night_code(tonight.alarms, outcomes))
+    # An alarm is said once: a file that could not be written must not take its exit code.
+    code = _night_code(tonight.alarms, outcomes)
+    raise typer.Exit(code or (UsageError.exit_code if unwritten else 0))
 
 
 def _night_code(alarms: Sequence[object], outcomes: AbstractSet[str]) -> int:
