@@ -21,7 +21,7 @@ from bench.rates import Rate, Trials
 from bench.recordings import read
 from bench.report import error_rates
 from bench.timing import extra_work
-from tests.harness import Cli, command_line
+from tests.harness import Cli, command_line, no_processes
 
 
 @pytest.fixture
@@ -159,6 +159,24 @@ def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: p
     assert selftest.floors_here(tmp_path) == {"wall": 0.5}
     path.write_text("{")
     assert selftest.floors_here(tmp_path) == {}
+
+
+@pytest.mark.parametrize("floor", ["null", '"x"', "-1", "1e999", "NaN", "true", "[]"])
+def test_a_damaged_floor_is_none_and_said(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: str
+) -> None:
+    no_processes(monkeypatch)
+    host = json.dumps(machine.facts()["host"])
+    (tmp_path / "r").mkdir()
+    path = tmp_path / "r" / rate_words.FILE
+    path.write_text(f'{{"schema": 1, "live": {{"host": {host}, "floors": {{"wall": {floor}, "cpu": 0.04}}}}}}')
+    assert selftest.floors_here(tmp_path / "r") == {"cpu": 0.04}
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--blocks", "8", "--results", "r")
+    if floor in ("null", "1e999"):  # the others take the same way
+        code, out, err = cli("compare", "fake", "fake", *one)
+        assert (code, err) == (0, ""), out
+        assert "live.floors.wall is" in out
+        assert "no number from 0: no floor" in out
 
 
 def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,12 +74,14 @@ def compare(
     """Compare two sides live, block by block, or two stored runs (advisory)."""
     from bench import comparing, selftest
 
-    floors = selftest.floors_here(results) if margin is None else {}
+    damaged: list[str] = []
+    floors = selftest.floors_here(results, damaged) if margin is None else {}
     margin = MARGIN if margin is None else margin
     options.finite("margin", margin)
     options.finite("session-sd", session_sd)
     runs = [comparing.is_run(results, name) for name in (a, b)]
     if any(runs) and not all(runs):
+        comparing.refuse_unknown_run(results, b if runs[0] else a)
         raise UsageError(f"{a!r} and {b!r} are a run and a side: give two runs, or two sides for a live comparison")
     if all(runs):
         if any((works, phase, variant, batch, python, checkout)):
@@ -108,7 +110,7 @@ def compare(
         outcome = comparing.live(setup, sides, blocks, margin, results, console, floors)
     for part in outcome.tables():
         console.print(part)
-    warn(outcome.problems)
+    warn([*damaged, *outcome.problems])
     if any(found.verdict.word == "slower" for found in outcome.comparisons):
         raise typer.Exit(1)
     if outcome.outcomes & FAILURES:
@@ -256,7 +258,7 @@ def bisect(
     console.print(found.table())
     console.print(found.sentence(), highlight=False, markup=False, soft_wrap=True)
     console.print(f"records: {found.folder}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if found.first_bad else 0)
+    raise typer.Exit(1 if found.first_bad else NOTHING_MEASURED if found.unclear else 0)
 
 
 def history(
