@@ -203,6 +203,17 @@ def _few(cells: Sequence[Cell]) -> str:
     return ", ".join(f"({cell.label})" for cell in cells[:2]) + more
 
 
+def check_live(selection: Selection, sides: tuple[Side, Side], blocks: int) -> list[Pair]:
+    """What ``live`` would compare; all that can be refused before anything is opened.
+
+    Raises:
+        UsageError: too few blocks, unknown words, or no work in common.
+    """
+    if blocks < LOOKS[0]:
+        raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
+    return _pairs(selection, sides)[0]
+
+
 def live(
     setup: Setup,
     sides: tuple[Side, Side],
@@ -221,8 +232,7 @@ def live(
         Interrupted: Ctrl-C; the records of finished blocks are on disk.
     """
     setup = replace(setup, profile=for_duets(setup.profile))
-    if blocks < LOOKS[0]:
-        raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
+    check_live(setup.selection, sides, blocks)
     rule = Rule(margin, looks_within(blocks), floors or {})
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))

@@ -129,6 +129,12 @@ def write(found: Selftest, path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def live_before(path: Path) -> dict[str, Any] | None:
+    """What ``--live`` left in this file, as it was written."""
+    live = _before(path).get("live")
+    return live if isinstance(live, dict) else None
+
+
 def _before(path: Path) -> dict[str, Any]:
     try:
         made = json.loads(path.read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from bench.commands.common import (
     warn,
 )
 from bench.compare import BETWEEN_SESSION_SD, MARGIN
-from bench.errors import UsageError
+from bench.errors import Interrupted, UsageError
 from bench.options import (
     RESULTS,
     Batch,
@@ -127,6 +127,7 @@ def selftest(
         bool, typer.Option("--live", help="also identical code, and 10 % more work, on this machine")
     ] = False,
     verdicts: Annotated[int, typer.Option(help="comparisons of each kind with --live", min=1)] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="with --live: verdicts that --out has count")] = False,
     blocks: Annotated[int, typer.Option(help="most blocks of each comparison with --live")] = 16,
     works: Annotated[Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] with --live")] = [],  # noqa: B006
     phase: Phase = [],  # noqa: B006
@@ -143,19 +144,41 @@ def selftest(
     from bench import live as living
     from bench import selftest as test
     from bench.rate_words import FILE
-    from bench.rates import Trials
+    from bench.rates import Rate, Trials
 
-    found = test.replay(noise or [], Trials(trials, seed), lambda rate: None)
-    if live:
+    path = out or results / FILE
+    if resume and not live:
+        raise UsageError("--resume goes with --live: only verdicts of this machine are collected over several sittings")
+    plan = None
+    if live:  # words are looked at before minutes are spent
         selection = Selection(
             tuple(works) or (living.WORK,), options.split(phase) or (living.PHASE,), environments=(environment,)
         )
         setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
-        found = replace(found, live=living.measure(setup, environment, verdicts, blocks, MARGIN, results, console))
+        before = test.live_before(path) if resume else None
+        plan = living.plan(setup, environment, verdicts, blocks, MARGIN, before)
+    with console.status("replaying") as status:
+        made: list[Rate] = []
+
+        def on_rate(rate: Rate) -> None:
+            if not console.is_terminal and rate.source not in {one.source for one in made}:
+                console.print(f"replaying {rate.source}", highlight=False, soft_wrap=True)
+            made.append(rate)
+            status.update(f"replaying {rate.source}, {len(made)} rates")
+
+        found = test.replay(noise or [], Trials(trials, seed), on_rate)
+    test.write(found, path)
+    if plan is not None:
+        try:
+            measured = living.measure(
+                plan, results, console, lambda so_far: test.write(replace(found, live=so_far), path)
+            )
+        except Interrupted as error:
+            raise Interrupted(f"{error}; rates and verdicts so far: {path}; go on with --live --resume") from None
+        found = replace(found, live=measured)
+        test.write(found, path)
     for part in test.tables(found):
         console.print(part)
-    path = out or results / FILE
-    test.write(found, path)
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if found.failures:
         raise typer.Exit(1)
