@@ -30,30 +30,37 @@ from bench.setup import Setup, context, survey, workloads
 from bench.stats import pocock_level
 from bench.store import Appender
 from bench.summary import summarise
-from bench.verdict import ALPHA, LOOK_ALPHA, LOOKS, MARGIN, Verdict, decide
+from bench.verdict import ALPHA, LOOK_ALPHA, MARGIN, Verdict, decide, looks_within
 
 KIND = "bisect"
 BLOCKS = 32
 FEWEST_BLOCKS = 3
-#: good: as fast as the good end; bad: as slow as the bad end; unusable: cannot be installed, or gives no time.
-WORDS = ("good", "bad", "unusable")
+#: good: as fast as the good end; bad: as slow as the bad end; unusable: cannot be installed, or gives no time; unclear:
+#: the ends, where the blocks do not tell.
+WORDS = ("good", "bad", "unusable", "unclear")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One release that was tried: the word, its speed over the good release's (None: unusable), and why."""
+    """One release that was tried: the word, its speed over the good release's (None: unusable), and why.
+
+    ``sure``: a look told; else it is the nearer of the two ends, as far as the blocks show.
+    """
 
     version: str
     word: str
     ratio: float | None
     blocks: int
     detail: str
+    sure: bool = True
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``first_bad`` is None where the ends do not differ. ``suspects``: where releases around it were unusable, all
-    that may be the first bad one, ``first_bad`` the last of them."""
+    """``first_bad`` is None where the bad end is not slower, or not shown to be.
+
+    ``suspects``: where releases around it were unusable, all that may be the first bad one, ``first_bad`` the last.
+    """
 
     package: str
     cell: Cell
@@ -73,10 +80,21 @@ class Outcome:
             made.add_row(str(number), step.version, step.word, ratio, str(step.blocks), step.detail)
         return made
 
+    @property
+    def unclear(self) -> bool:
+        """Whether the ends could not be told apart, which is not to say that they are the same."""
+        return self.first_bad is None and self.steps[0].word == "unclear"
+
     def sentence(self) -> str:
         """The answer."""
         if self.first_bad is None:
-            return f"{self.package} {self.versions[-1]} is not slower than {self.versions[0]}: {self.steps[0].detail}"
+            said = "is not shown to differ from" if self.unclear else "is not slower than"
+            return f"{self.package} {self.versions[-1]} {said} {self.versions[0]}: {self.steps[0].detail}"
+        unsure = [step.version for step in self.steps if not step.sure]
+        doubt = f"; not sure at {', '.join(unsure)}: more --blocks would tell" if unsure else ""
+        return f"{self._named()}{doubt}"
+
+    def _named(self) -> str:
         duets = f"{len(self.steps)} duets for {len(self.versions)} releases"
         if len(self.suspects) > 1:
             return f"the first bad release is one of {', '.join(self.suspects)} (the others were unusable; {duets})"
@@ -210,7 +228,7 @@ class _Duets:
         return self._try(version, lambda duets: self._decide(duets.shifted(-self._middle), 0.0)).word
 
     def _decide(self, duets: Duets, margin: float) -> Verdict:
-        looks = tuple(look for look in LOOKS if look <= self._blocks) or (self._blocks,)
+        looks = looks_within(self._blocks)
         return decide(duets, margin, looks, pocock_level(looks, LOOK_ALPHA))
 
     def _try(self, version: str, decider: Callable[[Duets], Verdict]) -> Step:
@@ -257,7 +275,7 @@ class _Duets:
             ):
                 break
             duets = duets_of(records)[(pair[0], pair[1])][1]
-            if number + 1 in LOOKS and duets.blocks and decider(duets).word != "inconclusive":
+            if number + 1 in looks_within(self._blocks) and duets.blocks and decider(duets).word != "inconclusive":
                 break
         return self._step(version, records, duets, decider)
 
@@ -273,8 +291,18 @@ class _Duets:
         if verdict.word in ("faster", "slower"):
             word = "bad" if verdict.word == "slower" else "good"
         elif first:
-            word = "good"  # the ends: no difference was shown
+            word = "good" if verdict.word == "same" else "unclear"
         else:
             word = "bad" if log < self._middle else "good"
-        doubt = "" if verdict.word != "inconclusive" or first else "not sure: "
-        return Step(version, word, ratio, duets.blocks, f"{doubt}{ratio:.3f}× the good release's speed")
+        sure = verdict.word != "inconclusive"
+        detail = f"{ratio:.3f}× the good release's speed"
+        if first and not sure:
+            detail = f"{detail}{_within(verdict)}; {verdict.detail}"
+        return Step(version, word, ratio, duets.blocks, detail if sure or first else f"not sure: {detail}", sure)
+
+
+def _within(verdict: Verdict) -> str:
+    found = verdict.ratio
+    if found is None or found.low is None or found.high is None:
+        return ""
+    return f" ({found.low:.3f} to {found.high:.3f})"

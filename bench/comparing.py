@@ -92,6 +92,16 @@ def is_run(results: Path, name: str) -> bool:
     )
 
 
+def refuse_unknown_run(results: Path, name: str) -> None:
+    """For a word beside a run that is none: unless it begins with an environment, a run was meant.
+
+    Raises:
+        UsageError: no such run; names the nearest.
+    """
+    if name.split("/")[0].partition(environments.AT)[0] not in environments.ENVIRONMENTS:
+        store.find(results, name)
+
+
 def side(text: str, results: Path) -> Side:
     """``torch/cpu/fp32/compiled`` with any tail left out.
 
@@ -99,7 +109,9 @@ def side(text: str, results: Path) -> Side:
         UsageError: an unknown word, or neither a run nor a side.
     """
     words = text.split("/")
-    if len(words) > 4 or (words[0] not in environments.ENVIRONMENTS and "-" in words[0] and words[0][:1].isdigit()):
+    if words[0] not in environments.ENVIRONMENTS and "-" in words[0] and words[0][:1].isdigit():
+        refuse_unknown_run(results, text)
+    if len(words) > 4:
         raise UsageError(f"{text!r} is neither a run in {results} nor ENVIRONMENT[/DEVICE[/PRECISION[/MODE]]]")
     environments.get(words[0])
     for kind, word, choices in zip(
@@ -191,6 +203,17 @@ def _few(cells: Sequence[Cell]) -> str:
     return ", ".join(f"({cell.label})" for cell in cells[:2]) + more
 
 
+def check_live(selection: Selection, sides: tuple[Side, Side], blocks: int) -> list[Pair]:
+    """What ``live`` would compare; all that can be refused before anything is opened.
+
+    Raises:
+        UsageError: too few blocks, unknown words, or no work in common.
+    """
+    if blocks < LOOKS[0]:
+        raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
+    return _pairs(selection, sides)[0]
+
+
 def live(
     setup: Setup,
     sides: tuple[Side, Side],
@@ -209,8 +232,7 @@ def live(
         Interrupted: Ctrl-C; the records of finished blocks are on disk.
     """
     setup = replace(setup, profile=for_duets(setup.profile))
-    if blocks < LOOKS[0]:
-        raise UsageError(f"--blocks must be at least {LOOKS[0]}, the first look; got {blocks}")
+    check_live(setup.selection, sides, blocks)
     rule = Rule(margin, looks_within(blocks), floors or {})
     with progress(console) as view:
         asked = replace(setup, selection=replace(setup.selection, devices=tuple({s.device for s in sides})))

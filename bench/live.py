@@ -14,6 +14,7 @@ from bench import comparing, machine, store
 from bench.compare import duets_of
 from bench.comparing import Side
 from bench.environments import AT
+from bench.errors import UsageError
 from bench.evidence import Duets
 from bench.rates import FLAGGED, Rate
 from bench.setup import Setup
@@ -46,7 +47,10 @@ class LiveVerdict:
 
 @dataclass(frozen=True)
 class Live:
-    """``floors``: what identical code differs by here, by clock: the farther end of the interval of all A/A blocks."""
+    """``floors``: what identical code differs by here, by clock: the farther end of the interval of all A/A blocks.
+
+    ``asked`` verdicts of each kind were asked for, of at most ``blocks`` blocks; an interrupted session has fewer.
+    """
 
     host: str
     cell: str
@@ -54,6 +58,8 @@ class Live:
     verdicts: Sequence[LiveVerdict]
     floors: Mapping[str, float]
     rates: Sequence[Rate]
+    asked: int
+    blocks: int
 
     def as_dict(self, row: Callable[[Rate], dict[str, Any]]) -> dict[str, Any]:
         """As plain JSON."""
@@ -61,6 +67,8 @@ class Live:
             "host": self.host,
             "cell": self.cell,
             "margin": self.margin,
+            "asked": self.asked,
+            "blocks": self.blocks,
             "floors": dict(self.floors),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "rates": [row(rate) for rate in self.rates],
@@ -77,27 +85,70 @@ class Live:
         )
 
 
-def measure(
-    setup: Setup, environment: str, verdicts: int, blocks: int, margin: float, results: Path, console: Console
-) -> Live:
+@dataclass(frozen=True)
+class Plan:
     """``verdicts`` comparisons of ``environment`` with itself, and as many with SLOWDOWN more work on side B.
+
+    ``before``: those of an earlier sitting; they count.
+    """
+
+    setup: Setup
+    environment: str
+    verdicts: int
+    blocks: int
+    margin: float
+    cell: str
+    before: Sequence[LiveVerdict] = ()
+
+
+def plan(
+    setup: Setup, environment: str, verdicts: int, blocks: int, margin: float, before: Mapping[str, Any] | None
+) -> Plan:
+    """All that can be refused before minutes are spent; ``before`` is what an earlier sitting wrote, to go on with.
+
+    Raises:
+        UsageError: words that do not fit, or an earlier sitting that is of something else or has lost its records.
+    """
+    pairs = comparing.check_live(setup.selection, (Side(environment), Side(environment)), blocks)
+    here = {"host": machine.facts()["host"], "cell": pairs[0][0].label, "margin": margin, "blocks": blocks}
+    made: list[LiveVerdict] = []
+    if before:
+        if other := [
+            f"{name} {before.get(name)!r} against {word!r}" for name, word in here.items() if before.get(name) != word
+        ]:
+            raise UsageError(f"--resume: the verdicts that are there are of something else: {'; '.join(other)}")
+        try:
+            made = [LiveVerdict(**one) for one in before["verdicts"]]
+            gone = next((one.records for one in made if not Path(one.records).is_dir()), None)
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"--resume: the verdicts that are there cannot be read ({error}); start anew") from error
+        if gone is not None:
+            raise UsageError(f"--resume: the records of a verdict are gone: {gone}; start anew without it")
+    return Plan(setup, environment, verdicts, blocks, margin, str(here["cell"]), tuple(made))
+
+
+def measure(asked: Plan, results: Path, console: Console, keep: Callable[[Live], None]) -> Live:
+    """What is planned and not there yet; ``keep`` is given all there is after each verdict.
 
     The two kinds take turns, so that a slow hour hits both.
 
     Raises:
         UsageError: the environment or the work does not exist here.
-        Interrupted: Ctrl-C.
+        Interrupted: Ctrl-C; what was kept stays.
     """
+    made = list(asked.before)
+    setup, environment = asked.setup, asked.environment
     slower = f"{environment}{AT}{LABEL}"
     pythons = {environment: setup.pythons[environment], slower: setup.pythons[environment]}
-    made: list[LiveVerdict] = []
-    same: dict[str, list[Duets]] = {}
-    label = ""
-    for number in range(verdicts):
+    for number in range(asked.verdicts):
         for slowdown, b in ((0.0, environment), (SLOWDOWN, slower)):
-            console.print(f"verdict {number + 1} of {verdicts}, side B with {slowdown:.0%} more work", highlight=False)
+            if sum(one.slowdown == slowdown for one in made) > number:
+                continue
+            console.print(
+                f"verdict {number + 1} of {asked.verdicts}, side B with {slowdown:.0%} more work", highlight=False
+            )
             names = tuple(dict.fromkeys((environment, b)))
-            asked = replace(
+            one = replace(
                 setup,
                 seed=setup.seed + number,
                 selection=replace(setup.selection, environments=names),
@@ -105,18 +156,29 @@ def measure(
                 extra_work={slower: SLOWDOWN},
             )
             started = time.monotonic()
-            found = comparing.live(asked, (Side(environment), Side(b)), blocks, margin, results / FOLDER, console)
+            sides = (Side(environment), Side(b))
+            found = comparing.live(one, sides, asked.blocks, asked.margin, results / FOLDER, console)
             folder = store.runs(results / FOLDER)[-1]
             made.append(_verdict(found.comparisons[0], slowdown, time.monotonic() - started, folder))
-            label = found.comparisons[0].cell_a.label
-            if not slowdown:
-                for clock in ("wall", "cpu"):
-                    used, duets = next(iter(duets_of(store.read(folder, []), clock).values()))
-                    same.setdefault(used, []).append(duets) if used == clock else None
-    floors = {
-        clock: aa_floor(Duets(tuple(pair for one in found for pair in one.pairs))) for clock, found in same.items()
-    }
-    return Live(machine.facts()["host"], label, margin, made, floors, list(_rates(made, label, blocks, margin)))
+            keep(_together(asked, made))
+    return _together(asked, made)
+
+
+def _together(asked: Plan, made: Sequence[LiveVerdict]) -> Live:
+    rates = list(_rates(made, asked.cell, asked.blocks, asked.margin))
+    host = machine.facts()["host"]
+    return Live(host, asked.cell, asked.margin, list(made), _floors(made), rates, asked.verdicts, asked.blocks)
+
+
+def _floors(made: Sequence[LiveVerdict]) -> dict[str, float]:
+    """By clock, over the blocks of all comparisons of identical code, from their records."""
+    same: dict[str, list[Duets]] = {}
+    for one in made:
+        for clock in ("wall", "cpu") if not one.slowdown else ():
+            used, duets = next(iter(duets_of(store.read(Path(one.records), []), clock).values()))
+            if used == clock:
+                same.setdefault(used, []).append(duets)
+    return {clock: aa_floor(Duets(tuple(pair for one in found for pair in one.pairs))) for clock, found in same.items()}
 
 
 def _verdict(found: Any, slowdown: float, seconds: float, folder: Path) -> LiveVerdict:
@@ -137,6 +199,8 @@ def _verdict(found: Any, slowdown: float, seconds: float, folder: Path) -> LiveV
 def _rates(made: Sequence[LiveVerdict], label: str, blocks: int, margin: float) -> Any:
     for slowdown, what, demand in ((0.0, "flagged", (0.0, 0.0)), (SLOWDOWN, "slower", (0.9, 1.0))):
         words = [one.word for one in made if one.slowdown == slowdown]
+        if not words:
+            continue
         hits = sum(word == "slower" if slowdown else word in FLAGGED for word in words)
         clocks = sorted({one.clock for one in made if one.slowdown == slowdown})
         yield Rate(

@@ -7,6 +7,7 @@ the same machine.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,12 @@ def write(found: Selftest, path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def live_before(path: Path) -> dict[str, Any] | None:
+    """What ``--live`` left in this file, as it was written."""
+    live = _before(path).get("live")
+    return live if isinstance(live, dict) else None
+
+
 def _before(path: Path) -> dict[str, Any]:
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
@@ -136,13 +143,22 @@ def _before(path: Path) -> dict[str, Any]:
     return made if isinstance(made, dict) and made.get("schema") == SCHEMA else {}
 
 
-def floors_here(results: Path) -> dict[str, float]:
-    """The A/A floors that ``selftest --live`` left in ``results`` for this machine, by clock; empty where none did."""
+def floors_here(results: Path, problems: list[str] | None = None) -> dict[str, float]:
+    """The A/A floors that ``selftest --live`` left in ``results`` for this machine, by clock; empty where none did.
+
+    What is no finite number from 0 is none, and added to ``problems``.
+    """
     live = _before(results / FILE).get("live")
     if not isinstance(live, dict) or live.get("host") != machine.facts()["host"]:
         return {}
     floors = live.get("floors")
-    return {str(clock): float(floor) for clock, floor in floors.items()} if isinstance(floors, dict) else {}
+    found: dict[str, float] = {}
+    for clock, floor in floors.items() if isinstance(floors, dict) else ():
+        if isinstance(floor, int | float) and not isinstance(floor, bool) and 0 <= floor < math.inf:
+            found[str(clock)] = float(floor)
+        elif problems is not None:
+            problems.append(f"{results / FILE}: live.floors.{clock} is {floor!r} and no number from 0: no floor")
+    return found
 
 
 def tables(found: Selftest) -> Iterator[Table | Text]:

@@ -70,6 +70,54 @@ def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
     assert duets.shifted(-0.2).estimate(0.05, 0.0).log == pytest.approx(math.log(step.ratio) - 0.2, abs=0.002)
 
 
+def steps(blocks: int, *rounds: tuple[int, float, float]) -> bisect.Outcome:
+    """An outcome whose first step is the ends'; a round: how many blocks, how slow B is, the scatter between them."""
+    search = bisect._Duets(*[cast(Any, None)] * 4, blocks, *[cast(Any, None)] * 5)
+    starts = [0, 2, 4], [1, 3, 5]
+    for number, (count, slowdown, scatter) in enumerate(rounds):
+        random = np.random.RandomState(number)
+        drawn = random.normal(0, scatter, count)
+        logs = slowdown + drawn - drawn.mean()
+        duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(log)), *starts) for log in logs))
+        margin = 0.0 if number else 0.03
+        shift = -search._middle
+        step = search._step(str(number), [], duets, lambda d, s=shift, m=margin: search._decide(d.shifted(s), m))
+        search.steps.append(step)
+        if number == 0 and step.ratio is not None:
+            search._middle = math.log(step.ratio) / 2
+    first_bad = "9" if search.steps[0].word == "bad" else None
+    return bisect.Outcome("toy", cast(Any, None), ["0", "9"], search.steps, first_bad, ["9"], Path())
+
+
+def test_ends_that_the_blocks_do_not_tell_apart_are_not_called_level() -> None:
+    found = steps(8, (8, 0.05, 0.08))
+    assert found.unclear
+    assert found.sentence().startswith(
+        "toy 9 is not shown to differ from 0: 0.916× the good release's speed (0.859 to 1."
+    )
+    assert "more blocks would tell" in found.sentence()
+    level = steps(8, (8, 0.0, 0.002))
+    assert (level.unclear, level.steps[0].word) == (False, "good")
+    assert "toy 9 is not slower than 0: 1.000×" in level.sentence()
+
+
+def test_a_step_in_doubt_is_named_with_the_answer() -> None:
+    found = steps(8, (8, 0.2, 0.002), (8, 0.11, 0.2))
+    assert [(step.word, step.sure) for step in found.steps] == [("bad", True), ("good", False)]
+    assert found.sentence().endswith("; not sure at 1: more --blocks would tell")
+
+
+def test_the_last_block_of_a_bisection_is_looked_at() -> None:
+    """With --blocks 20 the looks are at 8, 16 and 20: the last four tell here."""
+    search = bisect._Duets(*[cast(Any, None)] * 4, 20, *[cast(Any, None)] * 5)
+    random = np.random.RandomState(5)
+    level = np.array([*random.normal(-0.05, 0.08, 16), *random.normal(-0.05, 0.01, 4)])
+    duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(-log)), [0, 2, 4], [1, 3, 5]) for log in level))
+    assert search._decide(duets.first(16), 0.0).word == "inconclusive"
+    assert search._decide(duets, 0.0).blocks == 20
+    assert search._decide(duets, 0.0).word == "slower"
+
+
 # --- wheels ----------------------------------------------------------------------------------------------------------
 
 

@@ -474,6 +474,21 @@ def test_works_that_one_side_of_a_live_comparison_has_are_listed(
     assert "no cell in common: A has (mlp:tiny-test inference b8 fake/cpu fp32 eager), B has none" in one_line(err)
 
 
+def test_a_mistyped_run_is_told_the_nearest(cli: Cli, tmp_path: Path) -> None:
+    cli("run", *TINY, *SMALL, "--phase", "inference", "--precision", "fp32")
+    name = only_run(tmp_path / "r").name
+    typo = f"{name[:-1]}{'0' if name[-1] != '0' else '1'}"
+    for pair in ((name, typo), (typo, name), (typo, typo), ("lates", name)):
+        code, _, err = cli("compare", *pair, "--results", "r")
+        assert code == 2
+        assert "unknown run" in one_line(err), pair
+        assert "did you mean" in one_line(err)
+    assert f"did you mean '{name}'" in one_line(cli("compare", name, typo, "--results", "r")[2])
+    code, _, err = cli("compare", name, "fake", "--results", "r")
+    assert code == 2
+    assert "are a run and a side" in one_line(err)
+
+
 def test_a_damaged_line_is_shown_and_skipped_by_every_reader(cli: Cli, tmp_path: Path) -> None:
     cli("run", *TINY, *SMALL, "--phase", "inference")
     folder = only_run(tmp_path / "r")

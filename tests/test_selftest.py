@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import history_rates, live, machine, night_rates, rate_words, selftest, setup
+from bench import comparing, history_rates, live, machine, night_rates, rate_words, selftest, setup
 from bench.environments import EXTRA_WORK, Environment
-from bench.errors import UsageError
+from bench.errors import Interrupted, UsageError
 from bench.process import LocalWorker, Worker
 from bench.rates import Rate, Trials
 from bench.recordings import read
 from bench.report import error_rates
 from bench.timing import extra_work
-from tests.harness import Cli, command_line
+from tests.harness import Cli, command_line, no_processes
 
 
 @pytest.fixture
@@ -136,10 +136,30 @@ def test_live_finds_its_own_slow_down_and_leaves_a_floor(
         return spawn
 
     monkeypatch.setattr(setup, "spawner", spawner)
-    monkeypatch.setattr(selftest, "_all", lambda recordings, trials: iter(()))
+    monkeypatch.setattr(selftest, "_all", lambda recordings, trials: iter((RATE,)))
     one = ("--environment", "fake", "-w", "mlp:tiny-test", "--bursts", "3", "--blocks", "8", "--results", "r")
+    real, calls = comparing.live, []
+
+    def pressed(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise Interrupted("interrupted")
+        return real(*arguments)
+
+    monkeypatch.setattr(comparing, "live", pressed)
     code, out, err = cli("selftest", "--live", "--trials", "1", *one)
+    assert code == 130
+    assert "go on with --live --resume" in " ".join(err.split())
+    assert "replaying x" in out, "progress"
+    half = json.loads((tmp_path / "r" / "selftest.json").read_text())
+    assert len(half["rates"]) == 1, "the replay is kept"
+    assert [verdict["slowdown"] for verdict in half["live"]["verdicts"]] == [0.0]
+    code, _, err = cli("selftest", "--live", "--resume", *one, "--blocks", "16")
+    assert code == 2
+    assert "of something else: blocks 8 against 16" in " ".join(err.split())
+    code, out, err = cli("selftest", "--live", "--resume", "--trials", "1", *one)
     assert code == 0, out + err
+    assert len(calls) == 3, "the first verdict is not measured again"
     made = json.loads((tmp_path / "r" / "selftest.json").read_text())["live"]
     words = {verdict["slowdown"]: verdict["word"] for verdict in made["verdicts"]}
     assert words == {0.0: "same", live.SLOWDOWN: "slower"}
@@ -159,6 +179,48 @@ def test_the_floor_of_another_machine_is_not_ours(tmp_path: Path, monkeypatch: p
     assert selftest.floors_here(tmp_path) == {"wall": 0.5}
     path.write_text("{")
     assert selftest.floors_here(tmp_path) == {}
+
+
+RATE = Rate("twinbench", "x", "slower", 0.1, "recorded", 20, 95, 100, demand=(0.9, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--environment", "torhc"), "did you mean 'torch'"),
+        (("--environment", "fake", "--blocks", "4"), "--blocks must be at least 8"),
+        (("--environment", "fake", "-w", "mpl"), "did you mean 'mlp'"),
+        (("--environment", "fake", "--phase", "trainig"), "did you mean 'training'"),
+    ],
+)
+def test_words_of_live_are_refused_before_the_replay(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    def replay(*_: Any) -> None:
+        raise AssertionError("minutes were spent")
+
+    monkeypatch.setattr(selftest, "replay", replay)
+    code, _, err = cli("selftest", "--live", *words)
+    assert code == 2
+    assert said in " ".join(err.split())
+
+
+@pytest.mark.parametrize("floor", ["null", '"x"', "-1", "1e999", "NaN", "true", "[]"])
+def test_a_damaged_floor_is_none_and_said(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: str
+) -> None:
+    no_processes(monkeypatch)
+    host = json.dumps(machine.facts()["host"])
+    (tmp_path / "r").mkdir()
+    path = tmp_path / "r" / rate_words.FILE
+    path.write_text(f'{{"schema": 1, "live": {{"host": {host}, "floors": {{"wall": {floor}, "cpu": 0.04}}}}}}')
+    assert selftest.floors_here(tmp_path / "r") == {"cpu": 0.04}
+    one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "2", "--blocks", "8", "--results", "r")
+    if floor in ("null", "1e999"):  # the others take the same way
+        code, out, err = cli("compare", "fake", "fake", *one)
+        assert (code, err) == (0, ""), out
+        assert "live.floors.wall is" in out
+        assert "no number from 0: no floor" in out
 
 
 def test_the_rates_of_nights_come_from_the_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from bench.commands.common import (
     warn,
 )
 from bench.compare import BETWEEN_SESSION_SD, MARGIN
-from bench.errors import UsageError
+from bench.errors import Interrupted, UsageError
 from bench.options import (
     RESULTS,
     Batch,
@@ -74,12 +74,14 @@ def compare(
     """Compare two sides live, block by block, or two stored runs (advisory)."""
     from bench import comparing, selftest
 
-    floors = selftest.floors_here(results) if margin is None else {}
+    damaged: list[str] = []
+    floors = selftest.floors_here(results, damaged) if margin is None else {}
     margin = MARGIN if margin is None else margin
     options.finite("margin", margin)
     options.finite("session-sd", session_sd)
     runs = [comparing.is_run(results, name) for name in (a, b)]
     if any(runs) and not all(runs):
+        comparing.refuse_unknown_run(results, b if runs[0] else a)
         raise UsageError(f"{a!r} and {b!r} are a run and a side: give two runs, or two sides for a live comparison")
     if all(runs):
         if any((works, phase, variant, batch, python, checkout)):
@@ -108,7 +110,7 @@ def compare(
         outcome = comparing.live(setup, sides, blocks, margin, results, console, floors)
     for part in outcome.tables():
         console.print(part)
-    warn(outcome.problems)
+    warn([*damaged, *outcome.problems])
     if any(found.verdict.word == "slower" for found in outcome.comparisons):
         raise typer.Exit(1)
     if outcome.outcomes & FAILURES:
@@ -125,6 +127,7 @@ def selftest(
         bool, typer.Option("--live", help="also identical code, and 10 % more work, on this machine")
     ] = False,
     verdicts: Annotated[int, typer.Option(help="comparisons of each kind with --live", min=1)] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="with --live: verdicts that --out has count")] = False,
     blocks: Annotated[int, typer.Option(help="most blocks of each comparison with --live")] = 16,
     works: Annotated[Words, typer.Option("--workload", "-w", help="WORKLOAD[:SIZE] with --live")] = [],  # noqa: B006
     phase: Phase = [],  # noqa: B006
@@ -141,19 +144,41 @@ def selftest(
     from bench import live as living
     from bench import selftest as test
     from bench.rate_words import FILE
-    from bench.rates import Trials
+    from bench.rates import Rate, Trials
 
-    found = test.replay(noise or [], Trials(trials, seed), lambda rate: None)
-    if live:
+    path = out or results / FILE
+    if resume and not live:
+        raise UsageError("--resume goes with --live: only verdicts of this machine are collected over several sittings")
+    plan = None
+    if live:  # words are looked at before minutes are spent
         selection = Selection(
             tuple(works) or (living.WORK,), options.split(phase) or (living.PHASE,), environments=(environment,)
         )
         setup = options.setup(selection, python, "quick", None, bursts, seed, threads, timeout)
-        found = replace(found, live=living.measure(setup, environment, verdicts, blocks, MARGIN, results, console))
+        before = test.live_before(path) if resume else None
+        plan = living.plan(setup, environment, verdicts, blocks, MARGIN, before)
+    with console.status("replaying") as status:
+        made: list[Rate] = []
+
+        def on_rate(rate: Rate) -> None:
+            if not console.is_terminal and rate.source not in {one.source for one in made}:
+                console.print(f"replaying {rate.source}", highlight=False, soft_wrap=True)
+            made.append(rate)
+            status.update(f"replaying {rate.source}, {len(made)} rates")
+
+        found = test.replay(noise or [], Trials(trials, seed), on_rate)
+    test.write(found, path)
+    if plan is not None:
+        try:
+            measured = living.measure(
+                plan, results, console, lambda so_far: test.write(replace(found, live=so_far), path)
+            )
+        except Interrupted as error:
+            raise Interrupted(f"{error}; rates and verdicts so far: {path}; go on with --live --resume") from None
+        found = replace(found, live=measured)
+        test.write(found, path)
     for part in test.tables(found):
         console.print(part)
-    path = out or results / FILE
-    test.write(found, path)
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if found.failures:
         raise typer.Exit(1)
@@ -267,7 +292,7 @@ def bisect(
     console.print(found.table())
     console.print(found.sentence(), highlight=False, markup=False, soft_wrap=True)
     console.print(f"records: {found.folder}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if found.first_bad else 0)
+    raise typer.Exit(1 if found.first_bad else NOTHING_MEASURED if found.unclear else 0)
 
 
 def history(
