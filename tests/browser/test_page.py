@@ -261,7 +261,7 @@ def test_raw_samples_are_the_lines_of_the_store(run: Path, page_file: Path, open
 def test_charts_tell_on_hover_and_zoom(page_file: Path, open_page: Open) -> None:
     page = open_page(page_file, "scaling")
     figure = page.locator("section[aria-labelledby=scaling] figure.chart").first
-    figure.locator("canvas").wait_for()
+    figure.locator(".u-wrap canvas").wait_for()
     over = figure.locator(".u-over")
     box = over.bounding_box()
     page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 0.2 * box["height"])
