@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from bench.errors import UsageError
 from bench.evidence import Duets, pairs_of
 from bench.process import LocalWorker, Reply, Worker
 from bench.scratch import NotMade, Uv, find_uv
+from bench.verdict import Verdict
 from tests.harness import Cli, command_line
 
 ENVIRONMENT = "fake-packaged"
@@ -53,6 +55,12 @@ def test_what_is_unusable_is_passed_by_and_named() -> None:
     assert search([str(one) for one in range(10)], lambda version: "unusable") == (9, list(range(1, 10)))
 
 
+def search_of(blocks: int) -> bisect._Duets:
+    """A search that judges only: nothing is installed or measured."""
+    nothing: Any = None
+    return bisect._Duets(nothing, nothing, "toy", "0", blocks, nothing, [], Path(), nothing, nothing)
+
+
 def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
     """On a busy machine: pairs of bursts at the true ratio, 0.9, and a third of them far to one side."""
     random = np.random.RandomState(1)
@@ -63,16 +71,21 @@ def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
         slow = np.where(random.random_sample(24) < 0.35, 1.5 * slow, slow)
         blocks.append(pairs_of(good, slow, *starts))
     duets = Duets(tuple(blocks))
-    search = bisect._Duets(*[cast(Any, None)] * 4, 8, *[cast(Any, None)] * 5)
+    search = search_of(8)
     step = search._step("1.1", [], duets, lambda one: search._decide(one, 0.03))
     assert step.word == "bad"
+    assert step.ratio is not None
     assert step.ratio == pytest.approx(0.9, abs=0.01)
     assert duets.shifted(-0.2).estimate(0.05, 0.0).log == pytest.approx(math.log(step.ratio) - 0.2, abs=0.002)
 
 
+def _said(word: Verdict, _: Duets) -> Verdict:
+    return word
+
+
 def steps(blocks: int, *rounds: tuple[int, float, float]) -> bisect.Outcome:
     """An outcome whose first step is the ends'; a round: how many blocks, how slow B is, the scatter between them."""
-    search = bisect._Duets(*[cast(Any, None)] * 4, blocks, *[cast(Any, None)] * 5)
+    search = search_of(blocks)
     starts = [0, 2, 4], [1, 3, 5]
     for number, (count, slowdown, scatter) in enumerate(rounds):
         random = np.random.RandomState(number)
@@ -81,7 +94,8 @@ def steps(blocks: int, *rounds: tuple[int, float, float]) -> bisect.Outcome:
         duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(log)), *starts) for log in logs))
         margin = 0.0 if number else 0.03
         shift = -search._middle
-        step = search._step(str(number), [], duets, lambda d, s=shift, m=margin: search._decide(d.shifted(s), m))
+        decided = search._decide(duets.shifted(shift), margin)
+        step = search._step(str(number), [], duets, functools.partial(_said, decided))
         search.steps.append(step)
         if number == 0 and step.ratio is not None:
             search._middle = math.log(step.ratio) / 2
@@ -109,7 +123,7 @@ def test_a_step_in_doubt_is_named_with_the_answer() -> None:
 
 def test_the_last_block_of_a_bisection_is_looked_at() -> None:
     """With --blocks 20 the looks are at 8, 16 and 20: the last four tell here."""
-    search = bisect._Duets(*[cast(Any, None)] * 4, 20, *[cast(Any, None)] * 5)
+    search = search_of(20)
     random = np.random.RandomState(5)
     level = np.array([*random.normal(-0.05, 0.08, 16), *random.normal(-0.05, 0.01, 4)])
     duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(-log)), [0, 2, 4], [1, 3, 5]) for log in level))

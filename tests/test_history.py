@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench import points, trends
+from bench.cell import Cell
 from bench.changepoints import Change
 from bench.errors import UsageError
-from bench.history import Cause, attribution, causes_of, series_of
+from bench.history import Cause, Found, Series, attribution, causes_of, series_of
 from bench.points import Point
 from bench.report.ink import StyleSheet
 from bench.report.trends import panels
@@ -206,9 +207,15 @@ def test_a_night_is_judged_once_and_later_nights_take_nothing_back(monkeypatch: 
 def test_a_series_that_nobody_asks_for_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = [night(index, cell=CELL.but(batch=8)) for index in range(8)]
     on_disk(tmp_path, {"a": other, "b": history(8)})
-    asked = []
-    judging = trends.Series.found
-    monkeypatch.setattr(trends.Series, "found", lambda self: (asked.append(self.cell), judging(self))[1])
+    asked: list[Cell] = []
+    judging = Series.found
+
+    def counted(self: Series) -> list[Found]:
+        asked.append(self.cell)
+        found: list[Found] = judging(self)
+        return found
+
+    monkeypatch.setattr(Series, "found", counted)
     trends.tables(trends.chosen(trends.trends(tmp_path, []), CELL.id, tmp_path))
     assert set(asked) == {CELL}
 

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from bench import machine, nightly, points, reporting, setup, store, tidings
 from bench.budget import Budget
+from bench.cell import Cell
 from bench.changepoints import predict
 from bench.compare import AGAIN, duets_of
 from bench.environments import AT, Environment
@@ -336,7 +337,7 @@ def test_as_expected_is_said_of_nights_within_their_interval_only() -> None:
     """A second measurement outside, on the other side than the first: not confirmed, and not as expected."""
     quiet = [night(index) for index in range(8)]
     for log_ratio, word in ((0.0, "as expected when measured again"), (0.1, "outside of the expected when measured")):
-        (finding,) = judged(quiet, [night(8, log_ratio, first=-0.1)])
+        (finding,) = judged(series_of(quiet), [night(8, log_ratio, first=-0.1)])
         assert word in tidings._row(finding)[-1]
 
 
@@ -363,7 +364,8 @@ class Clockwork:
     """In place of ``run_block``: every block takes a minute of a clock of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.ran = 0.0, []
+        self.now = 0.0
+        self.ran: list[tuple[Cell, ...]] = []
         monkeypatch.setattr(nightly, "run_block", self)
 
     def __call__(self, block: Block, name: str, running: Any) -> list[Record]:
@@ -500,12 +502,12 @@ def test_what_changed_on_both_sides_alike_is_no_reason(both: dict[str, Any]) -> 
     """One night alarms with a reason only: a commit of twinbench or a new system is none, it is on both sides."""
     quiet = [night(index, sides=prints(git_revision="0123456789abcdef")) for index in range(8)]
     sides = prints(**{"git_revision": "0123456789abcdef"} | both)
-    (finding,) = judged(quiet, [night(8, -0.2, sides, confirmed=True, first=-0.2)])
+    (finding,) = judged(series_of(quiet), [night(8, -0.2, sides, confirmed=True, first=-0.2)])
     assert (finding.suspect, finding.slower) == (True, False)
     assert nightly.changed_since(finding), "it is said all the same"
     alone = (quiet[0].fingerprints or sides)[0], sides[1]
     for reason in (alone, prints("2.15.0", **{"git_revision": "0123456789abcdef"} | both)):
-        (finding,) = judged(quiet, [night(8, -0.2, reason, confirmed=True, first=-0.2)])
+        (finding,) = judged(series_of(quiet), [night(8, -0.2, reason, confirmed=True, first=-0.2)])
         assert finding.slower, "on the newest side alone it is a reason"
 
 
