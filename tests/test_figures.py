@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
@@ -92,7 +94,9 @@ def test_a_phone_gets_words_above_marks_within_the_figure() -> None:
         box = one.get_window_extent()
         assert box.x0 >= whole.x0 - 1, one.get_text()
         assert box.x1 <= whole.x1 + 1, one.get_text()
-    heights = [axes.transData.transform(place)[1] for marks in axes.collections for place in marks.get_offsets()]
+    heights = [
+        axes.transData.transform(place)[1] for marks in axes.collections for place in np.asarray(marks.get_offsets())
+    ]
     boxes = [one.get_window_extent() for one in axes.texts]
     assert not [y for y in heights for box in boxes if box.y0 < y < box.y1]
 
@@ -110,8 +114,9 @@ def test_figures_for_papers_explain_their_colours() -> None:
         drawn(figure)
         assert [one.get_text() for one in figure.texts] == [word for _, word in key]
         colours = [PAPER.bad if series < 0 else PAPER.of(series) for series, _ in key]
+        swatches: list[Any] = figure.artists or figure.patches
         look = [one.get_edgecolor() if series < 0 else one.get_facecolor()
-                for one, (series, _) in zip(figure.artists or figure.patches, key, strict=True)]  # fmt: skip
+                for one, (series, _) in zip(swatches, key, strict=True)]  # fmt: skip
         assert [to_hex(one) for one in look] == colours
         boxes = [one.get_window_extent() for one in figure.texts]
         assert all(box.x1 <= figure.bbox.x1 for box in boxes)

@@ -64,7 +64,7 @@ def narrow_gains(lines: Sequence[Line], axis: str, palette: Palette) -> Figure:
         # On paper of their own: lines of the plot run behind them.
         look: dict[str, Any] = {"va": "center", "bbox": {"facecolor": palette.paper, "linewidth": 0, "pad": 1}}
         look |= {"transform": side, "zorder": 2.5}
-        strong = {} if line.interval else {"color": palette.muted, "weight": "bold"}
+        strong: dict[str, Any] = {} if line.interval else {"color": palette.muted, "weight": "bold"}
         first, second = (y - 0.32, y - 0.03) if tall else (y - 0.22, y - 0.22)
         axes.text(0, first, plain(line.label), **look, **strong)
         if line.text:
@@ -311,9 +311,7 @@ def ratio_axis(axes: Axes, ends: Sequence[float]) -> None:
         low, high = min(low, 0.48), max(high, 2.1)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    figure = axes.get_figure()
-    assert figure is not None
-    points = 72 * axes.get_position().width * figure.get_figwidth()
+    points = 72 * axes.bbox.width / axes.figure.dpi
     ticks = next(found for found in _ratio_ticks(low, high) if len(found) <= max(2, points // TICK_ROOM))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
