@@ -21,7 +21,7 @@ Measure = Callable[[int], tuple[float, float]]
 #: Makes the nights of one trial from its random state.
 Nights = Callable[[np.random.RandomState, int], Measure]
 
-#: Scatter of the mean of 20 blocks of the recorded duets, single-threaded CPU time: 0.0388 / sqrt(20). The estimate
+#: Scatter of the mean of 20 blocks of the recorded duets, CPU time, by an earlier pairing of bursts. The estimate
 #: that a night uses scatters less (0.0053; 0.0084 on wall time); what is simulated stays the harder case.
 WITHIN_SD = 0.0087
 #: A night altogether: the blocks' scatter, and what the decision assumes between nights.

@@ -213,6 +213,31 @@ def test_steps_are_found_within_five_nights() -> None:
     assert night_rates.nights_to_find(night_rates.white(), 0.05, SERIES).within(5) >= 0.8
 
 
+@pytest.mark.parametrize("kind", ["white", "spiky"])
+def test_a_small_step_is_found_in_time_on_nights_that_nothing_was_chosen_on(kind: str) -> None:
+    """Issue 6 asks for 80 %; the seed served neither the choice of thresholds nor the table of docs/nightly.md."""
+    nights = getattr(night_rates, kind)()
+    found = night_rates.nights_to_find(nights, 0.05, 60, seed=7001, released=False)
+    print(kind, found.within(5), found.median)
+    assert found.within(5) >= 0.8
+
+
+def test_the_step_itself_is_no_noise_to_pelt() -> None:
+    """Five nights of a step that is five times the noise; around one level they would look like wild nights."""
+    values = noise(25, 0.01, seed=8)
+    values[20:] -= 0.055
+    assert [(night, change.first) for night, change in found_in(values)] == [(24, 20)]
+
+
+def test_of_two_measurements_a_spike_does_not_count() -> None:
+    expected = predict(noise(20), [ERROR] * 20)
+    assert expected is not None
+    assert expected.second_stands(-0.06, -0.07, ERROR), "as far apart as blocks are: the first was picked"
+    assert not expected.second_stands(-0.06, -0.2, ERROR), "the second is the spike"
+    assert expected.second_stands(-0.2, -0.06, ERROR), "the first is"
+    assert expected.second_stands(-0.2, 0.0, ERROR), "what was expected is no spike"
+
+
 def test_the_rates_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """The saboteurs: nights taken as independent and judged at 5 % alarm; a deaf rule finds no step."""
     for name, value in (
