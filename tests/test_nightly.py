@@ -303,13 +303,12 @@ class Clockwork:
     """In place of ``run_block``: every block takes a minute of a clock of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.ran = 0.0, []
+        self.now = 0.0
         monkeypatch.setattr(nightly, "run_block", self)
 
     def __call__(self, block: Block, name: str, running: Any) -> list[Record]:
         """One record a side."""
         self.now += 60
-        self.ran.append(block.cells)
         return [record(cell, block.process, block=name) for cell in block.cells]
 
     def night(self, cells: int, minutes: float, run: str = "n1") -> list[points.Point]:
