@@ -365,13 +365,11 @@ class Clockwork:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self.ran: list[tuple[Cell, ...]] = []
         monkeypatch.setattr(nightly, "run_block", self)
 
     def __call__(self, block: Block, name: str, running: Any) -> list[Record]:
         """One record a side."""
         self.now += 60
-        self.ran.append(block.cells)
         return [record(cell, block.process, block=name) for cell in block.cells]
 
     def night(self, cells: int, minutes: float, run: str = "n1") -> list[points.Point]:
