@@ -273,7 +273,7 @@ def test_text_from_records_is_never_markup(tmp_path: Path, monkeypatch: pytest.M
 
 def test_markdown_folds_the_rest_and_fits(cli: Cli) -> None:
     _, text, _ = cli("report", "--compare", A, B, "--session-sd", "0.005", "--format", "markdown")
-    assert "| **faster** | 10" in text
+    assert "| **faster** | 9.99×" in text
     assert text.index("**faster**") < text.index("| torch: torch | 2.14.0 | 2.15.0 |")
     assert "<details><summary>1 inconclusive</summary>" in text
     assert "<details><summary>2 the same</summary>" in text

@@ -16,7 +16,6 @@ from msgspec import structs
 
 from bench import machine, nightly, points, reporting, setup, store, tidings
 from bench.budget import Budget
-from bench.cell import Cell
 from bench.changepoints import predict
 from bench.compare import AGAIN, duets_of
 from bench.environments import AT, Environment

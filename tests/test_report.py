@@ -167,7 +167,7 @@ def test_page_is_the_same_twice(full_page: str, tmp_path: Path) -> None:
 def test_figures_are_xml_and_take_their_colours_from_the_page(full_page: str) -> None:
     figures = re.findall(r"<svg.*?</svg>", full_page, flags=re.DOTALL)
     figures = [figure for figure in figures if 'role="img"' in figure]
-    assert len(figures) == 1 + 1 + 6 + 6, "answer, comparisons; throughput and precision of six works"
+    assert len(figures) == 2 + 1 + 6 + 6, "answer, wide and narrow; comparisons; throughput and precision of six works"
     for figure in figures:
         xml.etree.ElementTree.fromstring(figure)
         assert "style=" not in figure

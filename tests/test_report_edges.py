@@ -237,7 +237,7 @@ def test_another_selftest_does_not_make_a_page_wrong(tmp_path: Path) -> None:
     selftested(tmp_path / "selftest.json", "after")
     checked = rechecking.check(tmp_path / "x.html", tmp_path)
     assert checked.differences == ()
-    assert "are another selftest's by now" in checked.notes[0]
+    assert "are another selftest's by now" in checked.not_compared[0]
 
 
 def test_mean_of_ratios_has_the_interval_of_the_measurement() -> None:
