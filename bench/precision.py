@@ -88,7 +88,8 @@ def large_operands() -> tuple[Array, Array]:
 
 def exact_product(a: Array, b: Array) -> Array:
     """a @ b in float64, and not by a BLAS: its threads go on spinning for a while, in the way of what is timed next."""
-    return np.einsum("ij,kj->ik", a.astype(np.float64), np.ascontiguousarray(b.T, np.float64))
+    exact: Array = np.einsum("ij,kj->ik", a.astype(np.float64), np.ascontiguousarray(b.T, np.float64))
+    return exact
 
 
 @cache
