@@ -63,9 +63,11 @@ def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
         slow = np.where(random.random_sample(24) < 0.35, 1.5 * slow, slow)
         blocks.append(pairs_of(good, slow, *starts))
     duets = Duets(tuple(blocks))
-    search = bisect._Duets(*[cast(Any, None)] * 4, 8, *[cast(Any, None)] * 5)
+    nothing = cast(Any, None)
+    search = bisect._Duets(nothing, nothing, "toy", "1.0", 8, nothing, [], nothing, nothing, nothing)
     step = search._step("1.1", [], duets, lambda one: search._decide(one, 0.03))
     assert step.word == "bad"
+    assert step.ratio is not None
     assert step.ratio == pytest.approx(0.9, abs=0.01)
     assert duets.shifted(-0.2).estimate(0.05, 0.0).log == pytest.approx(math.log(step.ratio) - 0.2, abs=0.002)
 
