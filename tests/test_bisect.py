@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -63,16 +64,17 @@ def test_a_release_is_judged_by_the_estimate_of_a_comparison() -> None:
         slow = np.where(random.random_sample(24) < 0.35, 1.5 * slow, slow)
         blocks.append(pairs_of(good, slow, *starts))
     duets = Duets(tuple(blocks))
-    search = bisect._Duets(*[cast(Any, None)] * 4, 8, *[cast(Any, None)] * 5)
+    search = bisect._Duets(*cast(Any, [*[None] * 4, 8, *[None] * 5]))
     step = search._step("1.1", [], duets, lambda one: search._decide(one, 0.03))
     assert step.word == "bad"
     assert step.ratio == pytest.approx(0.9, abs=0.01)
+    assert step.ratio is not None
     assert duets.shifted(-0.2).estimate(0.05, 0.0).log == pytest.approx(math.log(step.ratio) - 0.2, abs=0.002)
 
 
 def steps(blocks: int, *rounds: tuple[int, float, float]) -> bisect.Outcome:
     """An outcome whose first step is the ends'; a round: how many blocks, how slow B is, the scatter between them."""
-    search = bisect._Duets(*[cast(Any, None)] * 4, blocks, *[cast(Any, None)] * 5)
+    search = bisect._Duets(*cast(Any, [*[None] * 4, blocks, *[None] * 5]))
     starts = [0, 2, 4], [1, 3, 5]
     for number, (count, slowdown, scatter) in enumerate(rounds):
         random = np.random.RandomState(number)
@@ -80,8 +82,8 @@ def steps(blocks: int, *rounds: tuple[int, float, float]) -> bisect.Outcome:
         logs = slowdown + drawn - drawn.mean()
         duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(log)), *starts) for log in logs))
         margin = 0.0 if number else 0.03
-        shift = -search._middle
-        step = search._step(str(number), [], duets, lambda d, s=shift, m=margin: search._decide(d.shifted(s), m))
+        shifted = duets.shifted(-search._middle)
+        step = search._step(str(number), [], duets, partial(lambda found, _: found, search._decide(shifted, margin)))
         search.steps.append(step)
         if number == 0 and step.ratio is not None:
             search._middle = math.log(step.ratio) / 2
@@ -109,7 +111,7 @@ def test_a_step_in_doubt_is_named_with_the_answer() -> None:
 
 def test_the_last_block_of_a_bisection_is_looked_at() -> None:
     """With --blocks 20 the looks are at 8, 16 and 20: the last four tell here."""
-    search = bisect._Duets(*[cast(Any, None)] * 4, 20, *[cast(Any, None)] * 5)
+    search = bisect._Duets(*cast(Any, [*[None] * 4, 20, *[None] * 5]))
     random = np.random.RandomState(5)
     level = np.array([*random.normal(-0.05, 0.08, 16), *random.normal(-0.05, 0.01, 4)])
     duets = Duets(tuple(pairs_of(np.ones(3), np.full(3, math.exp(-log)), [0, 2, 4], [1, 3, 5]) for log in level))

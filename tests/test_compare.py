@@ -319,7 +319,7 @@ def test_the_mean_over_cells_of_identical_code_holds_one_whatever_the_sessions_w
         for mood in random.normal(0, BETWEEN_SESSION_SD, 2):
             logs = mood + random.normal(0, 0.02, (6, 5))
             runs.append([stored(list(100 * np.exp(row)), CELL.but(batch=64 + at)) for at, row in enumerate(logs)])
-        mean = compare_runs(*runs).mean.interval
+        mean = compare_runs(runs[0], runs[1]).mean.interval
         assert mean is not None
         assert mean.low is not None
         assert mean.high is not None

@@ -18,7 +18,7 @@ import pytest
 
 from bench import exports
 from bench.errors import UsageError
-from bench.exports import asv_results, samples
+from bench.exports import alike, asv_results, samples
 from bench.record import Failed, Record, Unsupported, Wrong
 from bench.summary import summarise
 from tests.samples import CELL, MS, bursts, fingerprint, measurement, record
@@ -135,7 +135,7 @@ def test_pyperf_takes_no_cell_from_two_machines(tmp_path: Path, monkeypatch: pyt
     here, there = timed(), timed(fingerprint=fingerprint(machine={"chip": "Imagined M10"}))
     with pytest.raises(UsageError, match="chip differs: Imagined M9 against Imagined M10"):
         exports.write([here[0], there[1]], "pyperf", tmp_path / "out.json")
-    monkeypatch.setattr(samples.Groups, "place", lambda self, record: 0)
+    monkeypatch.setattr(alike.Groups, "place", lambda self, record: 0)
     with pytest.raises(
         UsageError, match=r"mlp:digits inference b64 torch/cpu fp32 eager: pyperf does not take its runs"
     ):
