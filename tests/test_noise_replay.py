@@ -34,18 +34,23 @@ def chosen(found: Iterable[Rate], **words: object) -> Rate:
     return next(rate for rate in found if all(getattr(rate, key) == value for key, value in words.items()))
 
 
+#: On the blocks with odd numbers +5 % by CPU time is found less often than is asked: docs/statistics.md says so. It is
+#: seeded; one trial less than it was is allowed, for another NumPy. (half, clock, effect, origin) -> at least.
+BELOW = {(1, "cpu", 0.05, "recorded"): 50 / 60, (1, "cpu", 0.05, "injected"): 44 / 60}
+
+
 @pytest.mark.parametrize("half", [0, 1])
 def test_verdicts_hold_what_issue_6_asks_on_both_halves_of_the_recording(half: int) -> None:
-    """The estimator was chosen on the blocks with even numbers. Half a recording may itself lie beside the truth."""
+    """The estimator was chosen on the blocks with even numbers. Slow-downs recorded or injected; no slack but BELOW."""
     whole = recording("duet.jsonl.gz")
     part = Recording("half", "", (), whole.blocks[half::2])
-    found = [rate for rate in rates.of_duets(part, Trials(60)) if rate.demand is not None and rate.origin != "injected"]
-    assert len(found) == 7
+    found = [rate for rate in rates.of_duets(part, Trials(60)) if rate.demand is not None]
+    assert len(found) == 10
     for rate in found:
         print(rate.clock, rate.what, f"{rate.effect:+.1%}", rate.count, rate)
         assert rate.demand is not None
-        slack = 0.1 if rate.what == "slower" else 0.0
-        assert rate.demand[0] - slack <= rate.value <= rate.demand[1]
+        least = BELOW.get((half, rate.clock, round(rate.effect, 2), rate.origin), rate.demand[0])
+        assert least <= rate.value <= rate.demand[1], (rate.clock, rate.effect, rate.origin)
 
 
 def test_identical_code_is_rarely_flagged_even_without_a_margin() -> None:
@@ -83,7 +88,7 @@ def test_saboteurs_miss_their_demands() -> None:
 def test_a_flag_that_a_second_measurement_does_not_see_is_taken_back() -> None:
     found = list(rates.of_confirmations(recording("duet.jsonl.gz"), Trials(40)))
     assert [rate.effect > 0 for rate in found] == [False, False, True, True]
-    assert all(rate.value >= 0.8 for rate in found[2:])
+    assert all(rate.value >= 0.9 for rate in found[2:])
     trigger_happy = Trials(100, judge=no_margin_no_pocock)
     both = list(rates.of_confirmations(recording("duet.jsonl.gz"), trigger_happy))
     alone = chosen(rates.of_duets(recording("duet.jsonl.gz"), trigger_happy), effect=0.0)
