@@ -137,6 +137,6 @@ def test_the_first_sentence_of_the_sample() -> None:
     """The committed reference run: which environment wins, in how many works, and by how much, with intervals."""
     summaries = summarise(store.read(SAMPLE, []))
     assert headline(summaries, "") == (
-        "jax/cpu is fastest in 1 of 6 works; no clear winner in 5; the fastest reach 1.1× (0.84–1.5×) to 3.6× (2.6–4.9×) "
-        "the speed of torch/cpu fp32 eager."
+        "jax/cpu is fastest in 1 of 6 works; no clear winner in 5; the fastest reach 1.1× (0.84–1.5×) to 3.6× "
+        "(2.6–4.9×) the speed of torch/cpu fp32 eager."
     )
