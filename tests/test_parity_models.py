@@ -1,12 +1,16 @@
 """YOLOv5 and Whisper in the frameworks themselves, through the very stages of a run: every phase, precision and mode.
 
-One worker verifies many cells, so that an environment costs one import. The references are NumPy's in float64, which
-share no code with the twins, but for training, where torch's autograd makes them.
+One worker verifies many cells, so that an environment costs one import; two environments are at it at once. The
+references are NumPy's in float64, which share no code with the twins, but for training, where torch's autograd makes
+them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from bench.plan import IDIOM, Selection
 from bench.record import Measured
 from bench.run import Conversation, StageFailed, conversation
 from bench.setup import Setup, context, profile_of, workloads
+from tests.conftest import chosen, quicken
 from tests.harness import Cli, command_line, only_run, records_of
 
 Work = tuple[str, str, str]
@@ -43,6 +48,9 @@ FULL_SIZES = [name for name in environments.names() if name != "mlx"]
 OTHER_MODES = {"torch": ("compiled",), "tensorflow": ("eager", "xla")}
 #: Training compiles for minutes where the compiler has to see every convolution and its gradient.
 IN_OTHER_MODES = (WORKS[0], WORKS[5])
+SABOTAGED = tuple(work for work in WORKS if work[2] in ("default", "adamw"))
+#: In which order environments are begun: TensorFlow traces for three minutes.
+SLOWEST_FIRST = ("tensorflow", "jax", "torch", "mlx")
 
 
 @pytest.fixture
@@ -89,31 +97,80 @@ def precisions_of(environment: str, work: Work) -> tuple[str, ...]:
     return ("fp32", "bf16", "amp-fp16") if work[1] == "training" else ("fp32",)
 
 
-@pytest.mark.usefixtures("quick_compiler")
-def test_every_work_is_right(environment: str, shared: Context) -> None:
-    cells = [
+def cells_of(environment: str) -> list[Cell]:
+    """All that is verified of an environment at the size for tests: every work in its idiom, two in its other modes."""
+    idiom = [
         cell_of(environment, work, precision, IDIOM[environment])
         for work in WORKS
         for precision in precisions_of(environment, work)
     ]
-    with conversation(environment, "cpu", shared) as worker:
-        found = {cell: verified(worker, cell, shared) for cell in cells}
-    no_choice = [cell for cell in cells if (environment, cell.variant) in NO_CHOICE]
+    others = [
+        cell_of(environment, work, "fp32", mode) for mode in OTHER_MODES.get(environment, ()) for work in IN_OTHER_MODES
+    ]
+    return idiom + others
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What an environment says of its cells, and of works that are compared with the reference of other weights."""
+
+    cells: Mapping[Cell, str]
+    of_other_weights: Mapping[Work, str]
+
+
+@pytest.fixture(scope="module")
+def verdicts(interpreters: dict[str, Path], pytestconfig: pytest.Config) -> dict[str, Future[Verdicts]]:
+    """By environment. Two at a time: nothing is timed, and tracing keeps one core busy."""
+    shared, other = shared_context(interpreters, seed=0), shared_context(interpreters, seed=1)
+    names = [name for name in SLOWEST_FIRST if name in chosen(pytestconfig)]
+    for name in names:  # before two want to make the same one
+        for cell in cells_of(name):
+            shared.store.reference(shared.workloads[cell.workload], cell)
+        for work in SABOTAGED:
+            other.store.reference(shared.workloads[work[0]], cell_of(name, work, "bf16", IDIOM[name]))
+
+    def all_of(environment: str) -> Verdicts:
+        with conversation(environment, "cpu", shared) as worker:
+            found = {cell: verified(worker, cell, shared) for cell in cells_of(environment)}
+            return Verdicts(found, {work: sabotaged(worker, environment, work, shared, other) for work in SABOTAGED})
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        quicken(patch)
+        return {name: pool.submit(all_of, name) for name in names}
+
+
+def sabotaged(worker: Conversation, environment: str, work: Work, shared: Context, other: Context) -> str:
+    """What is said of ``work`` beside the reference of ``other``'s weights."""
+    cell = cell_of(environment, work, "bf16", IDIOM[environment])
+    spec = shared.workloads[cell.workload]
+    worker.load(cell, shared.store.materials(spec, cell))
+    try:
+        worker.ask("verify", **other.store.reference(spec, cell).arguments())
+    except StageFailed as failed:
+        return f"{failed.outcome['kind']}: {failed.outcome.get('check')}"
+    return "right"
+
+
+def test_every_work_is_right(environment: str, verdicts: dict[str, Future[Verdicts]]) -> None:
+    found = {
+        cell: said for cell, said in verdicts[environment].result().cells.items() if cell.mode == IDIOM[environment]
+    }
+    no_choice = [cell for cell in found if (environment, cell.variant) in NO_CHOICE]
     for cell in no_choice:
         said = found.pop(cell)
         assert said.startswith("unsupported: "), said
         assert len(said) > 40, "a reason, not a word"
     assert {cell.label: said for cell, said in found.items() if said != "right"} == {}
-    assert len(found) == len(cells) - len(no_choice)
+    assert {(cell.workload, cell.phase, cell.variant) for cell in [*found, *no_choice]} == set(WORKS)
 
 
-@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("environment", list(OTHER_MODES))
-def test_the_other_modes_are_right(environment: str, shared: Context) -> None:
-    cells = [cell_of(environment, work, "fp32", mode) for mode in OTHER_MODES[environment] for work in IN_OTHER_MODES]
-    with conversation(environment, "cpu", shared) as worker:
-        found = {cell.label: verified(worker, cell, shared) for cell in cells}
-    assert found == dict.fromkeys(found, "right")
+def test_the_other_modes_are_right(environment: str, verdicts: dict[str, Future[Verdicts]]) -> None:
+    found = {
+        cell: said for cell, said in verdicts[environment].result().cells.items() if cell.mode != IDIOM[environment]
+    }
+    assert {cell.mode for cell in found} == set(OTHER_MODES[environment])
+    assert {cell.label: said for cell, said in found.items() if said != "right"} == {}
 
 
 @pytest.mark.parametrize("size", ["yolov5:n", "whisper:tiny"])
@@ -129,23 +186,10 @@ def test_the_sizes_of_the_main_job_are_right(environment: str, shared: Context, 
     assert found == {"inference": "right", "pipeline": "right"}
 
 
-@pytest.mark.usefixtures("quick_compiler")
-def test_other_weights_are_found_in_every_phase(
-    environment: str, shared: Context, interpreters: dict[str, Path]
-) -> None:
+def test_other_weights_are_found_in_every_phase(environment: str, verdicts: dict[str, Future[Verdicts]]) -> None:
     """The saboteur: the reference of other weights, at the precision with the widest limits."""
-    other = shared_context(interpreters, seed=1)
-    works = [work for work in WORKS if work[2] in ("default", "adamw")]
-    with conversation(environment, "cpu", shared) as worker:
-        for work in works:
-            cell = cell_of(environment, work, "bf16", IDIOM[environment])
-            spec = shared.workloads[cell.workload]
-            worker.load(cell, shared.store.materials(spec, cell))
-            wrong = other.store.reference(spec, cell)
-            with pytest.raises(StageFailed) as failed:
-                worker.ask("verify", **wrong.arguments())
-            assert failed.value.outcome["kind"] == "wrong", work
-            assert failed.value.outcome["check"] == "outputs"
+    found = verdicts[environment].result().of_other_weights
+    assert found == dict.fromkeys(SABOTAGED, "wrong: outputs")
 
 
 @pytest.mark.usefixtures("quick_compiler")
