@@ -286,7 +286,7 @@ def test_the_floor_of_this_machine_is_the_margin_unless_one_is_given(cli: Cli, t
     (tmp_path / "r" / "selftest.json").write_text(json.dumps({"schema": 1, "live": live}))
     one = ("-w", "mlp:tiny-test", "--phase", "inference", "--bursts", "3", "--results", "r", "--blocks", "8")
     code, out, _ = cli("compare", "fake", "fake-slower", *one)
-    assert (code, "margin raised to the A/A" in out, "±20.0%" in out) == (0, True, True), out
+    assert (code, "margin raised to the" in out, "±20.0%" in out) == (0, True, True), out
     assert cli("compare", "fake", "fake-slower", "--margin", "0.03", *one)[0] == 1
 
 
@@ -423,10 +423,13 @@ def test_compare_stored_runs_is_advisory(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_compare_of_stored_runs_without_a_common_cell_says_what_each_has(cli: Cli, tmp_path: Path) -> None:
+    made: list[str] = []
     for precision in ("fp32", "fp16", "fp32,fp16"):
         selection = ("mlp:tiny-test", "--environment", "fake", "--device", "cpu", "--phase", "inference")
         cli("run", *selection, "--precision", precision, *SMALL)
-    a, b, both = (run.name for run in store.runs(tmp_path / "r"))
+        # Names of runs within one second are in no order.
+        made += [run.name for run in store.runs(tmp_path / "r") if run.name not in made]
+    a, b, both = made
     code, _, err = cli("compare", a, b, "--results", "r")
     assert code == 2
     assert "no cell in common: A has (mlp:tiny-test inference b4 fake/cpu fp32 eager), B has (mlp" in one_line(err)
@@ -444,10 +447,12 @@ def test_compare_of_stored_runs_without_a_common_cell_says_what_each_has(cli: Cl
 
 
 def test_compare_lists_what_has_no_ratio_also_where_nothing_has_one(cli: Cli, tmp_path: Path) -> None:
+    made: list[str] = []
     for environment in ("fake", "fake,fake-wrong"):
         cli("run", "mlp:tiny-test", "--environment", environment, "--device", "cpu", "--precision", "fp32",
             "--phase", "inference", *SMALL)  # fmt: skip
-    a, b = (run.name for run in store.runs(tmp_path / "r"))
+        made += [run.name for run in store.runs(tmp_path / "r") if run.name not in made]
+    a, b = made
     records = tmp_path / "r" / a / store.RECORDS
     records.write_text(re.sub(r'"threads":\d+', '"threads":77', records.read_text()))
     code, out, _ = cli("compare", a, b, "--results", "r")

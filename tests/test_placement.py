@@ -89,7 +89,9 @@ def test_what_fell_back_is_listed_kept_and_reported(cli: Cli, tmp_path: Path) ->
     assert code == 0, out + err
     folder = only_run(tmp_path / "r")
     cli("report", folder, "--out", "before.html")
-    assert "batch 4: not measured" in one_line((tmp_path / "before.html").read_text())
+    assert "Not measured: no such pass was run for any work on this page." in one_line(
+        (tmp_path / "before.html").read_text()
+    )
 
     code, out, _ = cli("coverage", *TINY, "--environment", "fake-falling-back", "--run", "latest", "--results", "r")
     assert code == 0

@@ -14,6 +14,8 @@ from tests.page_records import cells, records, write_run
 from tests.samples import CELL, MS, fingerprint
 from tests.stored_runs import several, write
 
+pytestmark = pytest.mark.browser
+
 LONG = "H" * 300
 A, B = "20261121-100000-aaaa", "20261122-100000-bbbb"
 FACTS = fingerprint(
