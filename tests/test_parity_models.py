@@ -94,7 +94,9 @@ def precisions_of(environment: str, work: Work) -> tuple[str, ...]:
         return tuple(word for word in PRECISIONS if word != "tf32")  # a CPU has none: test_parity.py
     if work == ("yolov5", "training", "sgd"):
         return ("fp32",) if environment in ("jax", "tensorflow") else ("fp32", "amp-fp16")
-    return ("fp32", "bf16", "amp-fp16") if work[1] == "training" else ("fp32",)
+    if work[1] == "training":
+        return ("fp32", "amp-fp16") if environment in ("jax", "tensorflow") else ("fp32", "bf16", "amp-fp16")
+    return ("fp32",)
 
 
 def cells_of(environment: str) -> list[Cell]:
@@ -193,6 +195,7 @@ def test_other_weights_are_found_in_every_phase(environment: str, verdicts: dict
 
 
 @pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("environment", ["torch", "jax"])
 def test_without_torch_a_framework_makes_its_own_reference_and_it_is_said(
     environment: str, interpreter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
