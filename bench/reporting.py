@@ -123,7 +123,7 @@ def gather(folders: Sequence[Path], baseline: str, margin: float | None, title: 
     evidence = passing.gatherer.evidence(folders, problems)
     names = tuple(folder.resolve().name for folder in folders)
     meta = ReportMeta(
-        title=title or f"twinbench: {', '.join(names)}",
+        title=title or _title(names),
         runs=names,
         started_at=passing.first,
         finished_at=passing.last,
@@ -139,6 +139,13 @@ def gather(folders: Sequence[Path], baseline: str, margin: float | None, title: 
         options=_options(folders, passing.run_of),
     )
     return Material(summaries, comparisons, meta)
+
+
+def _title(runs: Sequence[str]) -> str:
+    """The heading of a page that was given none."""
+    if len(runs) <= 2:
+        return f"twinbench: {', '.join(runs)}"
+    return f"twinbench: {len(runs)} runs, {min(runs)} to {max(runs)}"
 
 
 def _options(folders: Sequence[Path], run_of: Mapping[Cell, str]) -> dict[Cell, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """The sample page and its pictures, made again: ``nox -s screenshots``.
 
-Reads ``results/reference``, writes ``reports/reference/sample.html`` and, in headless Chromium, ``docs/report*.png``.
+Reads ``results/reference/h100``, writes ``reports/reference/sample.html`` and, in headless Chromium, ``docs/report*.png``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from bench import reporting
 from bench.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = max((ROOT / "results" / "reference").iterdir())
+REFERENCE = ROOT / "results" / "reference"
+#: One machine's runs: a page never mixes machines.
+SAMPLE = sorted(path for path in (REFERENCE / "h100").iterdir() if path.is_dir())
 PAGE = ROOT / "reports" / "reference" / "sample.html"
 #: Where a browser may be; Playwright's own download comes last, for many networks do not let it through.
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -70,7 +72,7 @@ def launch() -> Iterator[Any]:
 
 def main() -> int:
     """Write the sample and its pictures."""
-    material = reporting.gather([SAMPLE], "", 0.03, "")
+    material = reporting.gather(SAMPLE, "", 0.03, "twinbench: PyTorch and JAX on an NVIDIA H100")
     reporting.write_html(material, PAGE)
     print(PAGE)
     with launch() as browser:

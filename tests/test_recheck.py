@@ -279,6 +279,6 @@ def test_a_figure_that_is_no_number_is_left_out_not_written(tmp_path: Path) -> N
 def test_the_committed_sample_is_what_its_records_give() -> None:
     """The page that the README shows; ``nox -s screenshots`` makes it anew."""
     root = Path(__file__).parents[1]
-    found = rechecking.check(root / "reports" / "reference" / "sample.html", root / "results" / "reference")
+    found = rechecking.check(root / "reports" / "reference" / "sample.html", root / "results" / "reference" / "h100")
     assert found.differences == ()
     assert found.figures > 100

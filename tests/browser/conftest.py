@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import reporting
-from benchmarks.screenshots import SAMPLE, launch
+from benchmarks.screenshots import REFERENCE, SAMPLE, launch
 from tests.page_records import cells, records, write_run
 from tests.samples import fingerprint
 
@@ -47,8 +47,21 @@ def page_file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sample_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the committed reference run."""
-    return make([SAMPLE], tmp_path_factory.mktemp("sample") / "sample.html")
+    """The page of the committed runs with an accelerator."""
+    return make(SAMPLE, tmp_path_factory.mktemp("sample") / "sample.html")
+
+
+@pytest.fixture(scope="session")
+def cpu_run() -> Path:
+    """The committed run without an accelerator."""
+    (run,) = (path for path in (REFERENCE / "cpu").iterdir() if path.is_dir())
+    return run
+
+
+@pytest.fixture(scope="session")
+def cpu_file(cpu_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its page."""
+    return make([cpu_run], tmp_path_factory.mktemp("cpu") / "cpu.html")
 
 
 @pytest.fixture(scope="session")

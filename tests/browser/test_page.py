@@ -163,11 +163,11 @@ def test_narrow_pages_do_not_scroll_sideways(page_file: Path, open_page: Open, w
     assert page.locator("#theme").is_visible()
 
 
-def test_a_phone_sees_the_whole_answer(page_file: Path, sample_file: Path, open_page: Open) -> None:
+def test_a_phone_sees_the_whole_answer(page_file: Path, cpu_file: Path, open_page: Open) -> None:
     """The main figure has a narrow form, which the screen holds without scrolling; it names what 1× is."""
     visible = "all => all.filter(one => one.checkVisibility()).map(one => one.getAttribute('class'))"
     reach = "all => all.map(one => one.closest('.scroll').scrollWidth - one.closest('.scroll').clientWidth)"
-    for file, named in ((page_file, "the CPU of its own environment"), (sample_file, "torch/cpu fp32 eager")):
+    for file, named in ((page_file, "the CPU of its own environment"), (cpu_file, "torch/cpu fp32 eager")):
         phone = open_page(file, viewport={"width": 390, "height": 844})
         assert phone.eval_on_selector_all("figure.answer svg", visible) == ["narrow"]
         assert phone.eval_on_selector_all("figure.answer svg.narrow", reach) == [0]
@@ -213,9 +213,9 @@ def test_what_scrolls_shows_it_at_its_edge(page_file: Path, open_page: Open) -> 
     assert page.locator("figure.answer .scroll").evaluate(mask) == "none"
 
 
-def test_paper_cuts_no_column(page_file: Path, sample_file: Path, open_page: Open) -> None:
+def test_paper_cuts_no_column(page_file: Path, cpu_file: Path, sample_file: Path, open_page: Open) -> None:
     """A4 less its margins is 718 px wide; nothing scrolls there."""
-    for file in (page_file, sample_file):
+    for file in (page_file, cpu_file, sample_file):
         page = open_page(file, viewport={"width": 718, "height": 1000})
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")

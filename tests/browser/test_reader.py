@@ -1,4 +1,4 @@
-"""A reader with the sample, and pages at their limits: the five questions, five thousand cells, one cell, no figure."""
+"""A reader with the reference runs, and pages at their limits: the five questions, five thousand cells, one cell, no figure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.browser
 NOISE = {"noisy", "throttled", "contended", "clock-drift"}
 
 
-def facts(run: Path) -> dict[str, Any]:
+def facts(*runs: Path) -> dict[str, Any]:
     """What a reader has to find, read off the lines of the store with nothing of the report's own code."""
-    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for run in runs for line in (run / "records.jsonl").read_text().splitlines()]
     rates: dict[tuple[str, ...], list[float]] = {}
     for one in lines:
         if one["outcome"]["kind"] == "measured":
@@ -36,7 +36,9 @@ def facts(run: Path) -> dict[str, Any]:
         "devices": {one["cell"]["device"] for one in lines},
         "outcomes": Counter(one["outcome"]["kind"] for one in lines),
         "cells": len({one["cell_id"] for one in lines}),
+        "wrong": {tuple(map(str, one["cell"].values())) for one in lines if one["outcome"]["kind"] == "wrong"},
         "chip": lines[0]["fingerprint"]["machine"]["chip"],
+        "gpu": lines[0]["fingerprint"]["machine"].get("gpu"),
         "rates": {words: statistics.geometric_mean(found) for words, found in rates.items()},
         "quiet": sum(not NOISE & set(one["labels"]) for one in lines if one["outcome"]["kind"] == "measured"),
         "measured": sum(one["outcome"]["kind"] == "measured" for one in lines),
@@ -52,9 +54,47 @@ def card(page: Any, name: str) -> str:
     return text
 
 
+def gains(known: dict[str, Any]) -> dict[tuple[str, ...], float]:
+    """The speed of each right cell on CUDA over that of its twin on the CPU."""
+    device, found = 6, {}
+    for words, rate in known["rates"].items():
+        twin = (*words[:device], "cpu", *words[device + 1 :])
+        if words[device] == "cuda" and twin in known["rates"] and words not in known["wrong"]:
+            found[words] = rate / known["rates"][twin]
+    return found
+
+
+def one_click_further(page: Any) -> None:
+    """Each card's link leads to the part of the page that says more."""
+    for name in ("faster", "slower", "wrong", "machine", "sure"):
+        link = page.locator(f"[data-card={name}] a")
+        target = page.locator(link.get_attribute("href"))
+        link.click()
+        assert -1 <= target.bounding_box()["y"] <= 400, f"one click from {name} shows the rest"
+        page.evaluate("scrollTo(0, 0)")
+
+
 def test_the_first_screen_answers_the_five_questions(sample_file: Path, open_page: Open) -> None:
-    """On the committed sample, which has no accelerator."""
-    known, page = facts(SAMPLE), open_page(sample_file)
+    """On the committed sample, of a machine with a GPU."""
+    known, page = facts(*SAMPLE), open_page(sample_file)
+    faster = gains(known)
+    assert len(faster) == 6
+    mean = statistics.geometric_mean(faster.values())
+    assert f"{mean:.0f}×" in card(page, "faster")
+    assert f"of {len(faster)} cells that both have" in card(page, "faster")
+    assert "Nowhere" in card(page, "slower")
+    assert min(faster.values()) > 1
+    assert f"{len(known['wrong'])} wrong or failed" in card(page, "wrong")
+    assert known["chip"] in card(page, "machine")
+    assert known["gpu"] in card(page, "machine")
+    assert f"{known['quiet']} of {known['measured']} processes were quiet" in card(page, "sure").replace("\n", " ")
+    assert "±" in card(page, "sure")
+    one_click_further(page)
+
+
+def test_the_first_screen_without_an_accelerator(cpu_run: Path, cpu_file: Path, open_page: Open) -> None:
+    """The five answers of the reference run on a CPU."""
+    known, page = facts(cpu_run), open_page(cpu_file)
     assert known["devices"] == {"cpu"}
     assert "No accelerator" in card(page, "faster")
     assert f"of {known['cells'] - len({words[:5] for words in known['rates']})} cells" in card(page, "slower")
@@ -64,30 +104,17 @@ def test_the_first_screen_answers_the_five_questions(sample_file: Path, open_pag
     assert known["chip"] in card(page, "machine")
     assert f"{known['quiet']} of {known['measured']} processes were quiet" in card(page, "sure")
     assert "±" in card(page, "sure")
-    for name in ("faster", "slower", "wrong", "machine", "sure"):
-        link = page.locator(f"[data-card={name}] a")
-        target = page.locator(link.get_attribute("href"))
-        link.click()
-        assert -1 <= target.bounding_box()["y"] <= 400, f"one click from {name} shows the rest"
-        page.evaluate("scrollTo(0, 0)")
+    one_click_further(page)
 
 
-def test_the_first_screen_with_an_accelerator(run: Path, page_file: Path, open_page: Open) -> None:
+def test_the_first_screen_where_an_accelerator_is_slower(run: Path, page_file: Path, open_page: Open) -> None:
     """How much, in how many cells, where slower: as the records say."""
     known, page = facts(run), open_page(page_file)
-    place = ("environment", "device")
-    names = ["workload", "size", "phase", "variant", "batch", *place, "precision", "mode"]
-    gains = {}
-    wrong = {tuple(map(str, one.cell.words().values())) for one in records(1) if type(one.outcome).__name__ == "Wrong"}
-    for words, rate in known["rates"].items():
-        twin = tuple("cpu" if name == "device" else word for name, word in zip(names, words, strict=True))
-        if words[6] == "cuda" and twin in known["rates"] and words not in wrong:
-            gains[words] = rate / known["rates"][twin]
-    mean = statistics.geometric_mean(gains.values())
-    assert f"{mean:.2f}×" in card(page, "faster")
-    assert f"of {len(gains)} cells that both have" in card(page, "faster")
+    found = gains(known)
+    assert f"{statistics.geometric_mean(found.values()):.2f}×" in card(page, "faster")
+    assert f"of {len(found)} cells that both have" in card(page, "faster")
     assert "3 wrong or failed" in card(page, "wrong")
-    slower = sorted(gains.items(), key=lambda pair: pair[1])
+    slower = sorted(found.items(), key=lambda pair: pair[1])
     assert f"In {sum(gain < 1 for _, gain in slower)} cells" in card(page, "slower")
     assert f"{slower[0][0][5]}/cuda" in card(page, "slower")
     assert page.locator("h1").inner_text().startswith("On CUDA, ")
