@@ -1,6 +1,6 @@
 """The sample page and its pictures, made again: ``nox -s screenshots``.
 
-Reads ``results/reference/h100``, writes ``reports/reference/sample.html`` and, in headless Chromium, ``docs/report*.png``.
+Reads ``results/reference/h100``, writes ``reports/reference/sample.html`` and, in headless Chromium, ``docs/*.png``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A reader with the reference runs, and pages at their limits: the five questions, five thousand cells, one cell, no figure."""
+"""A reader with the reference runs, and pages at their limits: five questions, five thousand cells, one, no figure."""
 
 from __future__ import annotations
 
