@@ -129,13 +129,20 @@ class Member:
         self._not_measured: dict[str, str] = {}
         self._power_before = machine.power()
         self._worker: Worker | None = None
+        self._spawned_at_ns = 0
 
     def make_ready(self) -> None:
-        """Spawn, open, load, first call, verify, prepare; raises Ended when one of them decides the outcome."""
+        """From spawn to warm; raises Ended when a stage decides the outcome."""
+        self.spawn()
+        self.open()
+        self.prepare()
+
+    def spawn(self) -> None:
+        """Make the materials and start the process, which begins to import its framework; raises Ended."""
         context, cell = self._context, self.cell
         try:
-            materials = context.store.materials(self._workload, cell)
-            reference = context.store.reference(self._workload, cell)
+            context.store.materials(self._workload, cell)
+            context.store.reference(self._workload, cell)
         except (UsageError, MemoryError) as error:
             self._end(Failed("reference", type(error).__name__, str(error), ""))
         started = time.perf_counter_ns()
@@ -143,12 +150,28 @@ class Member:
             self._worker = context.spawn(self._environment, cell.device, self._variables)
         except OSError as error:
             self._end(Failed("spawn", type(error).__name__, str(error), ""))
-        self._stages_ns["spawn"] = time.perf_counter_ns() - started
-        framework = self._environment.framework
-        opened = self.stage(
-            "open", framework=framework, environment=cell.environment, device=cell.device, threads=context.threads
-        )
-        self._facts.update(opened)
+        self._spawned_at_ns = time.perf_counter_ns()
+        self._stages_ns["spawn"] = self._spawned_at_ns - started
+        self._worker.ahead("open", **self._opening())
+
+    def _opening(self) -> dict[str, Any]:
+        cell, framework = self.cell, self._environment.framework
+        return {
+            "framework": framework, "environment": cell.environment, "device": cell.device,
+            "threads": self._context.threads,
+        }  # fmt: skip
+
+    def open(self) -> None:
+        """Wait until the framework is imported and the device chosen; raises Ended."""
+        self._facts.update(self.stage("open", **self._opening()))
+        # Since it was let go, not since somebody waited.
+        self._stages_ns["open"] = time.perf_counter_ns() - self._spawned_at_ns
+
+    def prepare(self) -> None:
+        """Load, first call, verify, warm up; raises Ended when one of them decides the outcome."""
+        context, cell = self._context, self.cell
+        materials = context.store.materials(self._workload, cell)
+        reference = context.store.reference(self._workload, cell)
         weights, inputs = str(materials.weights), str(materials.inputs)
         twins = self._environment.twins
         self._facts.update(self.stage("load", cell=cell.words(), weights=weights, inputs=inputs, twins=twins))
@@ -330,7 +353,10 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
     members = [Member(cell, name, number, context) for cell, number in zip(block.cells, numbers, strict=True)]
     order = random.Random(f"{context.seed}/{name}")
     try:
-        _each(members, Member.make_ready)
+        # Nothing is timed yet: all import at once.
+        _each(members, Member.spawn)
+        _each(members, Member.open)
+        _each(members, Member.prepare)
         for number in range(context.profile.bursts):
             if number >= FEWEST_BURSTS and max(m.burst_ns for m in members) > context.profile.bursts_ns:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,9 @@ class WorkerDied(Exception):
 class Worker(Protocol):
     """The seam: a real process, or the same session in this one."""
 
+    def ahead(self, stage: str, **arguments: Any) -> None:
+        """Let it begin with a stage already; the next call must be for that stage, and only waits. Never raises."""
+
     def call(self, stage: str, timeout_s: float, **arguments: Any) -> Reply:
         """Ask for a stage; returns ``{"ok": ...}`` or ``{"outcome": ...}``.
 
@@ -59,6 +63,7 @@ class ProcessWorker:
     def __init__(self, python: str, environment: Mapping[str, str], launch: Path = LAUNCH) -> None:
         self._log = tempfile.TemporaryFile(prefix="twinbench-worker-")  # noqa: SIM115 - lives as long as the worker
         self._tail = ""
+        self._ahead: str | None = None
         self._channel, theirs = Pipe()
         lifeline_read, self._lifeline = os.pipe()
         try:
@@ -86,10 +91,22 @@ class ProcessWorker:
         """The worker's process id."""
         return self._process.pid
 
+    def ahead(self, stage: str, **arguments: Any) -> None:
+        """See Worker.ahead; that the worker has died is found by the call."""
+        self._ahead = stage
+        with contextlib.suppress(ConnectionError):
+            self._send(stage, arguments)
+
+    def _send(self, stage: str, arguments: Mapping[str, Any]) -> None:
+        self._channel.send_bytes(json.dumps({"stage": stage, **arguments}).encode())
+
     def call(self, stage: str, timeout_s: float, **arguments: Any) -> Reply:
         """See Worker.call."""
+        sent, self._ahead = self._ahead, None
+        assert sent in (None, stage), f"{sent} was begun, {stage} is asked for"
         try:
-            self._channel.send_bytes(json.dumps({"stage": stage, **arguments}).encode())
+            if sent is None:
+                self._send(stage, arguments)
             if not self._channel.poll(timeout_s):
                 self.close()
                 raise WorkerTimeout(f"{stage} did not answer within {timeout_s:g} s")
@@ -157,6 +174,9 @@ class LocalWorker:
         message = json.loads(json.dumps({"stage": stage, **arguments}))
         reply: Reply = json.loads(json.dumps(worker.answer(self._session, message)))
         return reply
+
+    def ahead(self, stage: str, **arguments: Any) -> None:
+        """Nothing runs beside this process."""
 
     def log_tail(self) -> str:
         """Nothing is captured."""

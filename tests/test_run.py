@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench import labels, plan, process, store, timing, workload
+from bench import labels, plan, process, setup, store, timing, workload
 from bench.cell import Cell
 from bench.environments import FAKE_BEHAVIOURS
 from bench.frameworks import base, fake
@@ -144,6 +145,60 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
     bursts = record.measurement.bursts
     assert sum(bursts.wall_ns) / sum(bursts.iterations) < 1.1 * fake.ENQUEUE_NS
     assert labels.IMPLAUSIBLE_FENCE in record.labels, "and the record still says that it cannot be true"
+
+
+def test_the_workers_of_a_block_import_side_by_side(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are told to open before the first is waited for; from then on only one of them works at a time."""
+    told: list[str] = []
+    names = itertools.count()
+
+    class Telling(process.LocalWorker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.name = next(names)
+            told.append(f"{self.name} starts")
+
+        def ahead(self, stage: str, **arguments: object) -> None:
+            told.append(f"{self.name} ahead {stage}")
+
+        def call(self, stage: str, timeout_s: float, **arguments: object) -> process.Reply:
+            told.append(f"{self.name} {stage}")
+            return super().call(stage, timeout_s, **arguments)
+
+    monkeypatch.setattr(setup, "spawner", lambda *_: lambda *_: Telling())
+    one = ("--workload", "mlp:tiny-test", "--phase", "inference", "--bursts", "3", "--blocks", "8")
+    cli("compare", "fake/cpu", "fake/cpu/fp16", *one, "--results", "r")
+    begin = next(n for n, one in enumerate(told) if one.endswith("ahead open"))
+    a, b = told[begin].split()[0], told[begin + 2].split()[0]
+    assert a != b
+    assert told[begin : begin + 8] == [
+        f"{a} ahead open", f"{b} starts", f"{b} ahead open", f"{a} open", f"{b} open", f"{a} load", f"{a} first_call",
+        f"{a} device_memory",
+    ]  # fmt: skip
+
+
+def test_a_stage_begun_ahead_is_what_the_next_call_waits_for() -> None:
+    worker = process.ProcessWorker(sys.executable, dict(os.environ))
+    try:
+        arguments = {"framework": "fake", "environment": "fake", "device": "cpu", "threads": 1}
+        worker.ahead("open", **arguments)
+        assert worker.call("open", 60, **arguments)["ok"]["device_name"] == "scripted cpu"
+        assert "ok" not in worker.call("first_call", 60), "nothing was loaded: this call was sent, and once only"
+        worker.ahead("open", **arguments)
+        with pytest.raises(AssertionError, match="open was begun, load is asked for"):
+            worker.call("load", 60)
+    finally:
+        worker.close()
+
+
+def test_a_worker_that_died_ahead_is_found_by_the_call() -> None:
+    worker = process.ProcessWorker(sys.executable, dict(os.environ))
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    worker.ahead("open")
+    with pytest.raises(process.WorkerDied, match="SIGKILL"):
+        worker.call("open", 60)
+    worker.close()
 
 
 def test_what_a_worker_prints_is_only_a_log(tmp_path: Path) -> None:
