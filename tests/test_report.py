@@ -32,7 +32,7 @@ from bench.report.facts import (
 )
 from bench.report.headline import headline
 from bench.report.machines import machine_of
-from bench.report.pictures import MAX_LINES, MAX_WORKS
+from bench.report.pictures import FIRST_WORKS, MAX_LINES, MAX_WORKS
 from bench.report.terminal import terminal_table
 from bench.summary import CellSummary, Interval
 from tests.report_fixtures import (
@@ -345,12 +345,19 @@ def test_differing_fingerprints_are_listed() -> None:
 
 
 def test_figures_are_cut_and_say_so(tmp_path: Path) -> None:
-    works = [measured(cell(size=f"s{work}", environment=f"e{i}"), 10.0 + i) for work in range(MAX_WORKS + 1)
-             for i in range(MAX_LINES + 5 if work == 0 else 2)]  # fmt: skip
+    works = [measured(cell(size=f"s{work}", environment=f"e{i}"), 10.0 + i) for work in range(FIRST_WORKS + 1)
+             for i in range(MAX_LINES + 5 if work == 0 else 8)]  # fmt: skip
     text = page(works, tmp_path)
     assert f"the first {MAX_LINES} of {MAX_LINES + 5} cells" in text
-    assert f"the first {MAX_WORKS} of {MAX_WORKS + 1} works" in text
+    assert text.count(f"the first {FIRST_WORKS} of {FIRST_WORKS + 1} works") == 2, "works, and precision"
     assert "e44/cpu" in text
+
+
+def test_works_of_few_cells_are_light(tmp_path: Path) -> None:
+    works = [measured(cell(size=f"s{work:02}", environment=f"e{i}"), 10.0 + i) for work in range(MAX_WORKS + 1)
+             for i in range(2)]  # fmt: skip
+    assert "Figures are drawn" not in page(works[: 2 * MAX_WORKS], tmp_path)
+    assert page(works, tmp_path).count(f"the first {MAX_WORKS} of {MAX_WORKS + 1} works") == 2
 
 
 def test_five_hundred_cells_stay_small(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,6 +33,7 @@ from bench.report import (
 from bench.report.evidence import Process
 from bench.report.facts import accelerations, count, outcome_word, unspeakable, without_wrong
 from bench.report.ink import Picture, StyleSheet
+from bench.report.sections import WorkTable
 from bench.summary import CellSummary
 
 if TYPE_CHECKING:
@@ -115,6 +117,10 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
     gains = accelerations(summaries)
     evidence = meta.evidence
     roofs = plots.rooflines(summaries, evidence.processes, series)
+    tradeoffs = plots.tradeoffs(summaries)
+    drawn = _drawn(tables)
+    named = {table.label for table in tables[:drawn]}
+    kept = [plot for plot in tradeoffs if plot.label in named]
     return {
         "meta": meta,
         "when": when(meta),
@@ -140,10 +146,11 @@ def values(summaries: Sequence[CellSummary], comparisons: Sequence[Comparison], 
         "comparisons": [_comparison(one, summaries) for one in comparisons],
         "comparison_picture": pictures.verdicts(without_wrong(comparisons, summaries), meta.margin),
         "works": _works(tables, summaries, evidence.processes, series),
-        "works_cut": _works_cut(len(tables)),
+        "works_cut": _works_cut(drawn, len(tables)),
         "start_up_stages": [label for _, label in sections.START_UP],
         "ways": audit.ways_tables(summaries),
-        "tradeoffs": plots.tradeoffs(summaries)[: pictures.MAX_WORKS],
+        "tradeoffs": kept,
+        "tradeoffs_cut": "" if len(kept) == len(tradeoffs) else _works_cut(drawn, len(tables)),
         "precision_rows": audit.precision_rows(summaries),
         **_scalings(summaries, series),
         "rooflines": roofs[: pictures.MAX_ROOFS],
@@ -196,8 +203,9 @@ def _works(
     details = {table.label: table for table in stages.detail_tables(summaries)}
     start_up = dict(sections.start_up(summaries))
     found = []
+    most = _drawn(tables)
     for index, table in enumerate(tables):
-        drawn = index < pictures.MAX_WORKS
+        drawn = index < most
         staged = split.get(table.label)
         found.append(
             Work(
@@ -247,7 +255,7 @@ def _comparison(one: Comparison, summaries: Sequence[CellSummary]) -> dict[str, 
 def _scalings(summaries: Sequence[CellSummary], series: Mapping[str, int]) -> dict[str, Any]:
     """(scaling, its chart), the first few only: a page of curves is read by nobody."""
     found = scaling.scalings(summaries)
-    kept = found[: pictures.MAX_WORKS]
+    kept = found[: pictures.FIRST_WORKS]
     cut = "" if len(kept) == len(found) else f"The first {len(kept)} of {len(found)} scalings are shown."
     charts = [plots.scaled(one, series, index) for index, one in enumerate(kept)]
     return {"scalings": list(zip(kept, charts, strict=True)), "scalings_cut": cut}
@@ -268,7 +276,13 @@ def _roofs_cut(total: int) -> str:
     return f"The first {pictures.MAX_ROOFS} of {total} environments and devices are drawn; the table holds all cells."
 
 
-def _works_cut(total: int) -> str:
-    if total <= pictures.MAX_WORKS:
+def _drawn(tables: Sequence[WorkTable]) -> int:
+    """How many works, from the first on, have figures."""
+    cells_up_to = accumulate(len(table.members) for table in tables[: pictures.MAX_WORKS])
+    return max(pictures.FIRST_WORKS, sum(cells <= pictures.MAX_CELLS for cells in cells_up_to))
+
+
+def _works_cut(drawn: int, total: int) -> str:
+    if total <= drawn:
         return ""
-    return f"Figures are drawn for the first {pictures.MAX_WORKS} of {total} works; the tables hold all of them."
+    return f"Figures are drawn for the first {drawn} of {total} works; the tables hold all of them."

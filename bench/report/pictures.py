@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from bench.verdict import Comparison
 
 #: More than these and a page grows slow and heavy; what is cut is said beside the figure.
-MAX_WORKS, MAX_LINES, MAX_GAINS, MAX_ROOFS = 6, 40, 14, 8
+MAX_WORKS, MAX_LINES, MAX_GAINS, MAX_ROOFS = 16, 40, 14, 8
+#: The first works have figures however many cells they have; the next, up to MAX_WORKS, while all together have no
+#: more than these.
+FIRST_WORKS, MAX_CELLS = 6, 80
 #: Characters that fit left of a figure.
 MAX_LABEL = 34
 #: Above rows whose means are over other cells than those of the ranking.
