@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bench.medians import trailing_medians
+from bench.medians import median, trailing_medians
 from bench.stats import Floats, t_quantile
 
 #: Fewest nights of a level: fewer are a spike. Also the nights that a prediction needs.
@@ -145,7 +145,7 @@ def predict(
         return None
     noise = _noise(_levels(nights, starts), _prior_sd(errors))
     spread = noise.sd * math.sqrt(1 + _variance_of_level(regime.size))
-    return Prediction(float(np.median(regime)), spread, noise.df)
+    return Prediction(median(regime), spread, noise.df)
 
 
 def judge(
@@ -290,7 +290,7 @@ class _Medians:
         return bool(np.abs(differences).max() >= SMALLEST) or abs(newest - self._anchor(begin, size)) >= SMALLEST
 
     def _anchor(self, begin: int, size: int) -> float:
-        return float(np.median(self._nights[begin : begin + min(ANCHOR_NIGHTS, size - FEWEST_NIGHTS)]))
+        return median(self._nights[begin : begin + min(ANCHOR_NIGHTS, size - FEWEST_NIGHTS)])
 
 
 def _step(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
@@ -336,7 +336,7 @@ def _drift(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
 
 def _shift(kind: str, before: Floats, after: Floats, first: int, settled: Settled, prior_sd: float) -> Change | None:
     """The shift between two groups of nights: where it is large, significant and shared by most of the second."""
-    old, new = float(np.median(before)), float(np.median(after))
+    old, new = median(before), median(after)
     size = new - old
     if abs(size) < SMALLEST:
         return None
@@ -370,7 +370,7 @@ def _levels(nights: Floats, starts: Sequence[int]) -> list[Floats]:
 def _prior_sd(errors: Sequence[float] | Floats) -> float:
     """What a night's noise should be by the scatter of its blocks and what nights are assumed to differ by."""
     scatter = np.asarray(errors, dtype=np.float64)
-    within = float(np.median(scatter)) if scatter.size else 0.0
+    within = median(scatter) if scatter.size else 0.0
     return math.hypot(within, BETWEEN_NIGHTS_SD)
 
 
@@ -381,7 +381,7 @@ def _settled(nights: Floats, starts: Sequence[int]) -> Settled:
 
 
 def _residuals(levels: Sequence[Floats]) -> Floats:
-    return np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
+    return np.concatenate([level - median(level) for level in levels]) if levels else np.empty(0)
 
 
 def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = NOTHING_SETTLED) -> Noise:
@@ -395,7 +395,7 @@ def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = NOTHING
     weight = max(0.0, residuals.size - taken)
     if weight == 0:
         return Noise(prior_sd, PRIOR_NIGHTS)
-    limit = SPIKE * 1.4826 * float(np.median(np.abs(residuals)))
+    limit = SPIKE * 1.4826 * median(np.abs(residuals))
     own = float((np.minimum(np.abs(residuals), limit) ** 2).sum()) / WITHIN_BOUND
     df = PRIOR_NIGHTS + weight
     return Noise(math.sqrt((PRIOR_NIGHTS * prior_sd**2 + own) / df), df)

@@ -95,12 +95,14 @@ def nights(results: Path) -> list[Path]:
 
 def read_all(folders: Sequence[Path], problems: list[str]) -> list[Point]:
     """The points of several nights in the order in which they were taken; the same cell of a run counts once."""
-    found: dict[tuple[str, Cell, str], Point] = {}
+    # By run, then by cell; words alone as keys: a tuple for each point is what Python's collector would spend its time on.
+    found: dict[str, dict[str, Point]] = {}
     parse_line = _Shared().parse
     for folder in folders:
         for point in read(folder, problems, parse_line):
-            found[(point.run, point.cell, point.candidate)] = point
-    return sorted(found.values(), key=lambda point: (point.started_at, point.run))
+            found.setdefault(point.run, {})[f"{point.cell.id} {point.candidate}"] = point
+    every = (point for run in found.values() for point in run.values())
+    return sorted(every, key=lambda point: (point.started_at, point.run))
 
 
 # --- what repeats ----------------------------------------------------------------------------------------------------
