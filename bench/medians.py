@@ -1,4 +1,4 @@
-"""Medians as ``numpy.median`` gives them, to the last bit, where a history asks for so many that its calls take minutes.
+"""Medians to the last bit as ``numpy.median`` gives them: a history asks for so many that those calls take minutes.
 
 Pure; the values are finite.
 """

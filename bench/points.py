@@ -95,7 +95,7 @@ def nights(results: Path) -> list[Path]:
 
 def read_all(folders: Sequence[Path], problems: list[str]) -> list[Point]:
     """The points of several nights in the order in which they were taken; the same cell of a run counts once."""
-    # By run, then by cell; words alone as keys: a tuple for each point is what Python's collector would spend its time on.
+    # By run, then by cell. The keys are words: tuples, Python's collector would visit again and again.
     found: dict[str, dict[str, Point]] = {}
     parse_line = _Shared().parse
     for folder in folders:
@@ -117,7 +117,8 @@ def _with(type_: type[Struct], name: str, kinds: dict[str, Any]) -> type[Struct]
 
 
 _FingerprintText = _with(Fingerprint, "_FingerprintText", {"versions": Raw, "variables": Raw, "machine": Raw})
-_PointText = _with(Point, "_PointText", {"cell": Raw, "fingerprints": tuple[_FingerprintText, _FingerprintText] | None})
+_Both = tuple[_FingerprintText, _FingerprintText]  # type: ignore[valid-type]  # made above, of the fields as they are
+_PointText = _with(Point, "_PointText", {"cell": Raw, "fingerprints": _Both | None})
 #: Places of fields in the tuple of a struct.
 _RUN, _CELL, _CANDIDATE, _FINGERPRINTS = map(
     Point.__struct_fields__.index, ("run", "cell", "candidate", "fingerprints")
