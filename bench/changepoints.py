@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.medians import median, trailing_medians
+from bench.pelt import segments
 from bench.stats import Floats, t_quantile
 
 #: Fewest nights of a level: fewer are a spike. Also the nights that a prediction needs.
@@ -352,8 +353,6 @@ def _shift(kind: str, before: Floats, after: Floats, first: int, settled: Settle
 
 def breaks(values: Floats, noise_sd: float) -> list[int]:
     """PELT's change points (the first index of every level but the first) with the l1 cost; see ``PENALTY``."""
-    from bench.pelt import segments
-
     if values.size < 2 * FEWEST_NIGHTS:
         return []
     return segments(values, PENALTY * noise_sd * math.log(values.size), FEWEST_NIGHTS)

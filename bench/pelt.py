@@ -1,21 +1,19 @@
 """PELT with the l1 cost, on as many nights as a regime shows: ruptures, with the cost of all segments found at once.
 
-Ruptures asks for a segment's cost with ``numpy.median``, sixty microseconds of which are not arithmetic; a history has
-millions of segments.
+Ruptures finds the cost of one segment after the other with ``numpy.median``, a call of which takes many times what its
+arithmetic does on a few dozen nights.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from ruptures import Pelt
-from ruptures.base import BaseCost
 
 from bench.medians import trailing_medians
 from bench.stats import Floats
 
 
-class SegmentCosts(BaseCost):  # type: ignore[misc]
+class SegmentCosts:
     """The sum of distances from the segment's median: that of ``ruptures.costs.CostL1``, to the last bit."""
 
     model = "l1"
@@ -40,5 +38,10 @@ class SegmentCosts(BaseCost):  # type: ignore[misc]
 
 def segments(values: Floats, penalty: float, min_size: int) -> list[int]:
     """The first index of every segment but the first."""
+    # Late: ruptures loads half of SciPy, and most nights say nothing to PELT.
+    from ruptures import Pelt
+    from ruptures.base import BaseCost
+
+    BaseCost.register(SegmentCosts)
     algorithm = Pelt(custom_cost=SegmentCosts(min_size), min_size=min_size, jump=1).fit(values)
     return [int(end) for end in algorithm.predict(pen=penalty)[:-1]]

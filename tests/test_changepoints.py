@@ -213,12 +213,21 @@ def every_night(values: Floats, errors: Floats, confirmed: list[bool], changed: 
 
 
 def eventful(kind: str, seed: int, count: int = 130) -> Floats:
-    """Nights with what the name says; "noisy" has 3 % a night, else 1 %."""
+    """Nights with what the name says; "noisy" has 3 % a night, else 1 %.
+
+    "back": a step, late in its regime, that ends nearer to the first nights than 3 %: no drift; "creep": no step.
+    """
     random = np.random.RandomState([seed, len(kind)])
     values = random.normal(0, 0.03 if "noisy" in kind else 0.01, count)
     if "steps" in kind:
         for first in (25, 70, 77, 115):
             values[first:] += random.choice([-1, 1]) * random.uniform(0.03, 0.2)
+    if "back" in kind:
+        values *= 0.4
+        values[20:] += 0.022
+        values[100:] -= 0.036
+    if "creep" in kind:
+        values = 0.3 * values - 0.0004 * np.arange(count)
     if "drift" in kind:
         values -= 0.0015 * np.arange(count)
     if "spikes" in kind:
@@ -226,7 +235,9 @@ def eventful(kind: str, seed: int, count: int = 130) -> Floats:
     return values
 
 
-@pytest.mark.parametrize("kind", ["quiet", "steps", "drift", "spikes", "noisy", "noisy steps", "drift steps spikes"])
+@pytest.mark.parametrize(
+    "kind", ["quiet", "steps", "back", "creep", "drift", "spikes", "noisy", "noisy steps", "drift steps spikes"]
+)
 def test_only_the_nights_that_can_say_something_are_judged_and_nothing_is_lost(kind: str) -> None:
     """The same changes to the last bit, wherever the nights are cut in what was judged before and what was not."""
     random = np.random.RandomState(1)
