@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
+from bench.medians import median, trailing_medians
+from bench.pelt import segments
 from bench.stats import Floats, t_quantile
 
 #: Fewest nights of a level: fewer are a spike. Also the nights that a prediction needs.
@@ -143,7 +146,7 @@ def predict(
         return None
     noise = _noise(_levels(nights, starts), _prior_sd(errors))
     spread = noise.sd * math.sqrt(1 + _variance_of_level(regime.size))
-    return Prediction(float(np.median(regime)), spread, noise.df)
+    return Prediction(median(regime), spread, noise.df)
 
 
 def judge(
@@ -213,17 +216,21 @@ def changes(
         return found
     nights, scatter = _checked(values, errors)
     medians = _Medians(nights, judged)
+    reasons = np.zeros(nights.size, dtype=bool)
+    for last, (again, other) in enumerate(zip(confirmed, changed, strict=False)):
+        reasons[last] = again and other
     starts = starts_of(found)
     settled = _settled(nights, starts)
+    asked = reasons | medians.tell(max(starts, default=0))
     for last in range(judged, nights.size):
-        reason = last < len(confirmed) and last < len(changed) and bool(confirmed[last] and changed[last])
-        if not reason and not medians.tell(max(starts, default=0), last):
+        if not asked[last]:
             continue
-        change = _judge(nights[: last + 1], scatter[: last + 1], starts, settled, reason)
+        change = _judge(nights[: last + 1], scatter[: last + 1], starts, settled, bool(reasons[last]))
         if change is not None:
             found.append((last, change))
             starts = starts_of(found)
             settled = _settled(nights, starts)
+            asked = reasons | medians.tell(max(starts, default=0))
     return found
 
 
@@ -253,40 +260,38 @@ class _Medians:
     def __init__(self, nights: Floats, judged: int = 0) -> None:
         """For the nights from number ``judged`` on."""
         self._nights = nights
+        self._judged = judged
         self._offset = max(0, judged + 1 - WINDOW)
         recent = nights[self._offset :]
-        self._of = np.zeros((recent.size, WINDOW))  # [the last night, how many]
-        for count in range(FEWEST_NIGHTS, min(WINDOW, recent.size + 1)):
-            ordered = np.sort(np.lib.stride_tricks.sliding_window_view(recent, count), axis=1)
-            self._of[count - 1 :, count] = (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2
+        self._of = trailing_medians(recent, WINDOW - FEWEST_NIGHTS)  # [how many, the last night]
         self._full = np.zeros(recent.size, dtype=bool)  # can be a step in a regime of WINDOW nights or more
         for after in range(FEWEST_NIGHTS, WINDOW - FEWEST_NIGHTS + 1):
-            rows = np.arange(WINDOW - 1, recent.size)
-            differences = self._of[rows, after] - self._of[rows - after, WINDOW - after]
-            self._full[rows] |= np.abs(differences) >= SMALLEST
-        self._anchor_of = (-1, 0)
-        self._anchor = 0.0
+            differences = self._of[after, WINDOW - 1 :] - self._of[WINDOW - after, WINDOW - 1 - after : -after]
+            self._full[WINDOW - 1 :] |= np.abs(differences) >= SMALLEST
 
-    def tell(self, begin: int, last: int) -> bool:
-        """Whether the night ``last`` of the regime that began at ``begin`` can be a step or a drift at all."""
-        size = last + 1 - begin
-        if size < 2 * FEWEST_NIGHTS:
-            return False
-        row = last - self._offset
-        if size >= WINDOW:
-            step = bool(self._full[row])
-        else:
-            after = np.arange(FEWEST_NIGHTS, size - FEWEST_NIGHTS + 1)
-            differences = self._of[row, after] - self._of[row - after, size - after]
-            step = bool(np.abs(differences).max() >= SMALLEST)
-        return step or abs(float(self._of[row, FEWEST_NIGHTS]) - self._anchor_at(begin, size)) >= SMALLEST
+    def tell(self, begin: int) -> npt.NDArray[np.bool_]:
+        """Which nights of the regime that began at ``begin`` can be a step or a drift at all; one for each night."""
+        told = np.zeros(self._nights.size, dtype=bool)
+        whole = begin + WINDOW - 1  # the first night with a full window behind it
+        for last in range(max(self._judged, begin + 2 * FEWEST_NIGHTS - 1), min(whole, told.size)):
+            told[last] = self._tells_early(begin, last)
+        first = max(self._judged, whole)
+        if first < told.size:
+            newest = self._of[FEWEST_NIGHTS, first - self._offset :]
+            drifted = np.abs(newest - self._anchor(begin, WINDOW)) >= SMALLEST
+            told[first:] = self._full[first - self._offset :] | drifted
+        return told
 
-    def _anchor_at(self, begin: int, size: int) -> float:
-        nights = min(ANCHOR_NIGHTS, size - FEWEST_NIGHTS)
-        if self._anchor_of != (begin, nights):
-            self._anchor_of = (begin, nights)
-            self._anchor = float(np.median(self._nights[begin : begin + nights]))
-        return self._anchor
+    def _tells_early(self, begin: int, last: int) -> bool:
+        """``tell`` of a night while the regime has fewer than ``WINDOW`` nights."""
+        size, row = last + 1 - begin, last - self._offset
+        after = np.arange(FEWEST_NIGHTS, size - FEWEST_NIGHTS + 1)
+        differences = self._of[after, row] - self._of[size - after, row - after]
+        newest = float(self._of[FEWEST_NIGHTS, row])
+        return bool(np.abs(differences).max() >= SMALLEST) or abs(newest - self._anchor(begin, size)) >= SMALLEST
+
+    def _anchor(self, begin: int, size: int) -> float:
+        return median(self._nights[begin : begin + min(ANCHOR_NIGHTS, size - FEWEST_NIGHTS)])
 
 
 def _step(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
@@ -332,7 +337,7 @@ def _drift(regime: Floats, settled: Settled, prior_sd: float) -> Change | None:
 
 def _shift(kind: str, before: Floats, after: Floats, first: int, settled: Settled, prior_sd: float) -> Change | None:
     """The shift between two groups of nights: where it is large, significant and shared by most of the second."""
-    old, new = float(np.median(before)), float(np.median(after))
+    old, new = median(before), median(after)
     size = new - old
     if abs(size) < SMALLEST:
         return None
@@ -348,13 +353,9 @@ def _shift(kind: str, before: Floats, after: Floats, first: int, settled: Settle
 
 def breaks(values: Floats, noise_sd: float) -> list[int]:
     """PELT's change points (the first index of every level but the first) with the l1 cost; see ``PENALTY``."""
-    import ruptures
-
     if values.size < 2 * FEWEST_NIGHTS:
         return []
-    penalty = PENALTY * noise_sd * math.log(values.size)
-    algorithm = ruptures.Pelt(model="l1", min_size=FEWEST_NIGHTS, jump=1).fit(values)
-    return [int(end) for end in algorithm.predict(pen=penalty)[:-1]]
+    return segments(values, PENALTY * noise_sd * math.log(values.size), FEWEST_NIGHTS)
 
 
 # --- the noise -------------------------------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ def _levels(nights: Floats, starts: Sequence[int]) -> list[Floats]:
 def _prior_sd(errors: Sequence[float] | Floats) -> float:
     """What a night's noise should be by the scatter of its blocks and what nights are assumed to differ by."""
     scatter = np.asarray(errors, dtype=np.float64)
-    within = float(np.median(scatter)) if scatter.size else 0.0
+    within = median(scatter) if scatter.size else 0.0
     return math.hypot(within, BETWEEN_NIGHTS_SD)
 
 
@@ -379,7 +380,7 @@ def _settled(nights: Floats, starts: Sequence[int]) -> Settled:
 
 
 def _residuals(levels: Sequence[Floats]) -> Floats:
-    return np.concatenate([level - np.median(level) for level in levels]) if levels else np.empty(0)
+    return np.concatenate([level - median(level) for level in levels]) if levels else np.empty(0)
 
 
 def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = NOTHING_SETTLED) -> Noise:
@@ -393,7 +394,7 @@ def _noise(levels: Sequence[Floats], prior_sd: float, settled: Settled = NOTHING
     weight = max(0.0, residuals.size - taken)
     if weight == 0:
         return Noise(prior_sd, PRIOR_NIGHTS)
-    limit = SPIKE * 1.4826 * float(np.median(np.abs(residuals)))
+    limit = SPIKE * 1.4826 * median(np.abs(residuals))
     own = float((np.minimum(np.abs(residuals), limit) ** 2).sum()) / WITHIN_BOUND
     df = PRIOR_NIGHTS + weight
     return Noise(math.sqrt((PRIOR_NIGHTS * prior_sd**2 + own) / df), df)

@@ -204,7 +204,9 @@ class _Seen:
         self.records += 1
         self.first = min(self.first or record.started_at, record.started_at)
         self.last = max(self.last or record.started_at, record.started_at)
-        ways = self.cells.setdefault(record.cell, _Ways())
+        ways = self.cells.get(record.cell)
+        if ways is None:
+            ways = self.cells[record.cell] = _Ways()
         outcome = TAGS[type(record.outcome)]
         self.noisy += record.labels not in ([STABLE], []) and disturbed(outcome, record.labels)
         ways.wrong |= outcome == "wrong"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from bench import store
 from bench.cell import Cell
@@ -65,8 +66,11 @@ def write(folder: Path, points: Iterable[Point]) -> Path:
     return path
 
 
-def read(folder: Path, problems: list[str]) -> Iterator[Point]:
-    """The points of a night; what cannot be read is skipped, with a sentence in ``problems``."""
+def read(folder: Path, problems: list[str], parse_line: Callable[[bytes], Point] = _decoder.decode) -> Iterator[Point]:
+    """The points of a night; what cannot be read is skipped, with a sentence in ``problems``.
+
+    ``parse_line``: another reader of a line, which gives the same points.
+    """
     path = folder / POINTS
     try:
         lines = path.read_bytes().splitlines()
@@ -79,7 +83,7 @@ def read(folder: Path, problems: list[str]) -> Iterator[Point]:
         if not line.strip():
             continue
         try:
-            yield _checked(_decoder.decode(line))
+            yield _checked(parse_line(line))
         except ValueError as error:
             problems.append(f"{path}:{number}: not a point: {error}")
 
@@ -91,41 +95,88 @@ def nights(results: Path) -> list[Path]:
 
 def read_all(folders: Sequence[Path], problems: list[str]) -> list[Point]:
     """The points of several nights in the order in which they were taken; the same cell of a run counts once."""
-    found: dict[tuple[str, Cell, str], Point] = {}
-    shared = _Shared()
+    # By run, then by cell. The keys are words: tuples, Python's collector would visit again and again.
+    found: dict[str, dict[str, Point]] = {}
+    parse_line = _Shared().parse
     for folder in folders:
-        for point in map(shared.lean, read(folder, problems)):
-            found[(point.run, point.cell, point.candidate)] = point
-    return sorted(found.values(), key=lambda point: (point.started_at, point.run))
+        for point in read(folder, problems, parse_line):
+            found.setdefault(point.run, {})[f"{point.cell.id} {point.candidate}"] = point
+    every = (point for run in found.values() for point in run.values())
+    return sorted(every, key=lambda point: (point.started_at, point.run))
+
+
+# --- what repeats ----------------------------------------------------------------------------------------------------
+
+
+def _with(type_: type[Struct], name: str, kinds: dict[str, Any]) -> type[Struct]:
+    """``type_`` with other types of some fields: Raw for what is to be left as text."""
+    fields = [
+        (one.name, kinds.get(one.name, one.type), msgspec.field(default=one.default)) for one in structs.fields(type_)
+    ]
+    return msgspec.defstruct(name, fields, frozen=True, gc=False)
+
+
+_FingerprintText = _with(Fingerprint, "_FingerprintText", {"versions": Raw, "variables": Raw, "machine": Raw})
+_Both = tuple[_FingerprintText, _FingerprintText]  # type: ignore[valid-type]  # made above, of the fields as they are
+_PointText = _with(Point, "_PointText", {"cell": Raw, "fingerprints": _Both | None})
+#: Places of fields in the tuple of a struct.
+_RUN, _CELL, _CANDIDATE, _FINGERPRINTS = map(
+    Point.__struct_fields__.index, ("run", "cell", "candidate", "fingerprints")
+)
+_VERSIONS, _VARIABLES, _MACHINE = map(Fingerprint.__struct_fields__.index, ("versions", "variables", "machine"))
+_WEIGHTS, _INPUTS = map(Fingerprint.__struct_fields__.index, ("weights_sha256", "inputs_sha256"))
+
+
+class _Once(dict[bytes, Any]):
+    """Decodes a text the first time it is seen; after that, gives the same object again."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def __missing__(self, text: bytes) -> Any:
+        found = self[text] = self._decode(text)
+        return found
 
 
 class _Shared:
-    """What is the same night after night, once in memory: a history of years is a thousand times the same machine."""
+    """Reads lines as ``_decoder`` does; what is the same night after night is decoded once, and once in memory.
+
+    A history of years is a thousand times the same machine: nine tenths of a line are its cell and the two machines.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[Cell, str], Point] = {}
+        self._decode = msgspec.json.Decoder(_PointText).decode
+        self._cell, self._machine = _Once(Cell), _Once(dict[str, Any])
+        self._versions, self._variables = _Once(dict[str, str]), _Once(dict[str, str])
+        self._words: dict[str | None, str | None] = {}
 
-    def lean(self, point: Point) -> Point:
-        """The same point, with what the point before it of its cell has, where that is equal."""
-        key = (point.cell, point.candidate)
-        last = self._last.get(key)
-        if last is not None:
-            point = structs.replace(point, cell=last.cell, candidate=last.candidate)
-            if last.fingerprints is not None and point.fingerprints is not None:
-                pinned, newest = map(_shared, last.fingerprints, point.fingerprints)
-                point = structs.replace(point, fingerprints=(pinned, newest))
-        if last is None or point.fingerprints is not None:
-            self._last[key] = point
-        return point
+    def parse(self, line: bytes) -> Point:
+        """The point of a line.
 
+        Raises:
+            ValueError: it is none; in the words of the decoder that reads whole lines.
+        """
+        try:
+            fields = list(structs.astuple(self._decode(line)))
+            for place in (_RUN, _CANDIDATE):
+                fields[place] = self._words.setdefault(fields[place], fields[place])
+            fields[_CELL] = self._cell[bytes(fields[_CELL])]
+            if fields[_FINGERPRINTS] is not None:
+                pinned, newest = fields[_FINGERPRINTS]
+                fields[_FINGERPRINTS] = (self._fingerprint(pinned), self._fingerprint(newest))
+        except ValueError:
+            return _decoder.decode(line)
+        return Point(*fields)
 
-def _shared(last: Fingerprint, one: Fingerprint) -> Fingerprint:
-    return structs.replace(
-        one,
-        versions=last.versions if last.versions == one.versions else one.versions,
-        variables=last.variables if last.variables == one.variables else one.variables,
-        machine=last.machine if last.machine == one.machine else one.machine,
-    )
+    def _fingerprint(self, text: Struct) -> Fingerprint:
+        fields = list(structs.astuple(text))
+        fields[_VERSIONS] = self._versions[bytes(fields[_VERSIONS])]
+        fields[_VARIABLES] = self._variables[bytes(fields[_VARIABLES])]
+        fields[_MACHINE] = self._machine[bytes(fields[_MACHINE])]
+        for place in (_WEIGHTS, _INPUTS):
+            fields[place] = self._words.setdefault(fields[place], fields[place])
+        return Fingerprint(*fields)
 
 
 def _checked(point: Point) -> Point:

@@ -165,10 +165,17 @@ def _trends(folders: Sequence[Path], problems: list[str]) -> tuple[Trend, ...]:
     here = [point for folder in nights for point in read_points(folder, [])]
     if not here:
         return ()
-    until, cells = max(point.started_at for point in here), {(point.cell, point.run) for point in here}
+    until = max(point.started_at for point in here)
+    runs: dict[Cell, set[str]] = {}
+    for point in here:
+        runs.setdefault(point.cell, set()).add(point.run)
     parents = dict.fromkeys(folder.resolve().parent for folder in nights)
     found = [one for parent in parents for one in trends(parent, problems, until)]
-    return tuple(one for one in found if any((point.cell, point.run) in cells for point in one.series.points))
+    return tuple(
+        one
+        for one in found
+        if (wanted := runs.get(one.series.cell)) and any(point.run in wanted for point in one.series.points)
+    )
 
 
 def write_html(material: Material, path: Path, figures: bool = False) -> Path:

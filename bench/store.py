@@ -23,6 +23,8 @@ from bench.record import SCHEMA_VERSION, Measurement, Record
 
 RECORDS = "records.jsonl"
 RUN = "run.json"
+#: Read at once: a line has several KB, and the usual 8 KB cut every second one in two.
+READ_BYTES = 2**18
 Line = TypeVar("Line")
 
 _encoder = msgspec.json.Encoder()
@@ -130,7 +132,7 @@ def lines(folder: Path, problems: list[str], parse_line: Callable[[bytes], Line]
     """
     path = folder / RECORDS
     try:
-        file = path.open("rb")
+        file = path.open("rb", buffering=READ_BYTES)
     except FileNotFoundError:
         return
     with file:

@@ -35,6 +35,8 @@ PRECISION_VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
+#: Of the facts on power: what must agree.
+POWER_FACTS = ("ac", "low_power_mode", "governor")
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ def refusal(a: Fingerprint, b: Fingerprint, across: AbstractSet[str] = frozenset
 
     A fact that is unknown on a side proves nothing and refuses nothing.
     """
+    if _alike(a, b):
+        return []
     facts_a, facts_b = _facts(a), _facts(b)
     return [
         f"{name} differs: {facts_a[name]} against {facts_b[name]}"
@@ -241,13 +245,20 @@ def _facts(fingerprint: Fingerprint) -> dict[str, object]:
         key: fingerprint.machine.get(key)
         for key in ("chip", "physical_cores", "usable_cores", "gpu", "gpu_cores", "translated")
     }
-    facts |= {key: fingerprint.power.get(key) for key in ("ac", "low_power_mode", "governor")}
+    facts |= {key: fingerprint.power.get(key) for key in POWER_FACTS}
     facts["threads"] = fingerprint.threads
     facts["weights_sha256"] = fingerprint.weights_sha256
     facts["inputs_sha256"] = fingerprint.inputs_sha256
     # A switch that is not set counts as such: set against unset is a difference.
     facts |= {name: fingerprint.variables.get(name, "unset") for name in PRECISION_VARIABLES}
     return facts
+
+
+def _alike(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether all that ``_facts`` looks at is the same on both sides, at a glance: nearly all nights of a history."""
+    return (a.machine, a.variables, a.threads, a.weights_sha256, a.inputs_sha256) == (
+        b.machine, b.variables, b.threads, b.weights_sha256, b.inputs_sha256,
+    ) and all(a.power.get(key) == b.power.get(key) for key in POWER_FACTS)  # fmt: skip
 
 
 def corrected(comparisons: Sequence[Comparison], rate: float = ALPHA) -> list[Comparison]:

@@ -35,6 +35,7 @@ import numpy as np
 
 from bench import points, record, store
 from bench.cell import Cell
+from bench.index import MEMORY
 from bench.machine import FACTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +151,7 @@ def fingerprint(cell: Cell) -> record.Fingerprint:
 
 def write_run(folder: Path, count: int, chosen: list[Cell], speed: float, seed: int, day: str = "2026-11-22") -> Path:
     """A run folder as ``store`` reads it, written in one go: the cost of writing is not measured here."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / store.RUN).write_bytes(msgspec.json.encode({"command": "benchmarks/report_scale.py", "synthetic": True}))
     encoder = msgspec.json.Encoder()
     with (folder / store.RECORDS).open("wb") as file:
@@ -224,13 +225,23 @@ def night_points(run: str, number: int, day: str, chosen: list[Cell]) -> list[po
     return made
 
 
+def night_folder(results: Path, number: int) -> Path:
+    """The run folder of night ``number``."""
+    return results / f"{FIRST_NIGHT + timedelta(days=number):%Y%m%d}-020000-{number:04x}"
+
+
 def write_nights(results: Path, first: int, count: int, chosen: list[Cell]) -> str:
-    """``count`` run folders, one a night from number ``first``; returns the name of the last."""
+    """``count`` run folders, one a night from number ``first``; returns the name of the last.
+
+    A night that was kept whole from an earlier measurement (``--keep``) is left as it is.
+    """
     name = ""
     for number in range(first, first + count):
         day = FIRST_NIGHT + timedelta(days=number)
-        name = f"{day:%Y%m%d}-020000-{number:04x}"
-        folder = results / name
+        folder = night_folder(results, number)
+        name = folder.name
+        if (folder / points.POINTS).exists():
+            continue
         write_run(folder, NIGHT, chosen, speed=1 + number / 10_000, seed=number, day=f"{day:%Y-%m-%d}")
         points.write(folder, night_points(name, number, f"{day:%Y-%m-%d}", chosen))
     return name
@@ -241,6 +252,8 @@ def measure_nights(folder: Path, count: int, chosen: list[Cell]) -> list[Cost]:
     results, site = folder / f"nights-{count}", folder / f"site-{count}"
     nights = max(2, round(count / NIGHT))
     index = ["report", "--index", "--results", str(results), "--out", str(site / "index.html")]
+    (results / MEMORY).unlink(missing_ok=True)  # of a kept store
+    shutil.rmtree(night_folder(results, nights - 1), ignore_errors=True)
     write_nights(results, 0, nights - 1, chosen)
     first = cost("index", count, index)
     name = write_nights(results, nights - 1, 1, chosen)
@@ -312,7 +325,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--cells", type=int, default=500)
-    parser.add_argument("--keep", type=Path, help="write the runs here and leave them")
+    parser.add_argument("--keep", type=Path, help="write the runs here, unless they are there, and leave them")
     parser.add_argument("--nights", type=int, nargs="+", help="records in all, in nights of 274; instead of --records")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="report_scale-"))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from ruptures import Pelt
+from ruptures.costs import CostL1
 
-from bench import changepoints, night_rates
+from bench import changepoints, night_rates, pelt
 from bench.changepoints import Change, breaks, changes, judge, predict
+from bench.medians import median, trailing_medians
+from bench.pelt import SegmentCosts, segments
 from bench.stats import Floats
 
 ERROR = 0.009
@@ -123,6 +128,65 @@ def test_pelt_proposes_with_the_noise_as_penalty() -> None:
     assert breaks(values[:5], 0.002) == []
 
 
+def of_two_kinds(size: int) -> list[Floats]:
+    """Nights of many digits, and rounded ones with ties and zeros of both signs."""
+    random = np.random.RandomState([7, size])
+    rounded = random.normal(0, 0.02, size).round(2)
+    rounded[: size // 4] = -0.0
+    return [random.normal(0, 0.02, size), rounded]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 60, 75])
+def test_medians_of_all_runs_are_those_of_one_after_the_other(size: int) -> None:
+    for values in of_two_kinds(size):
+        found = trailing_medians(values, 60)
+        for count, last in product(range(1, 61), range(size)):
+            if count > last + 1:
+                assert math.isnan(found[count, last])
+            else:
+                run = values[last + 1 - count : last + 1]
+                assert found[count, last] == median(run) == np.median(run)
+
+
+def differing_costs(costs: SegmentCosts, values: Floats) -> list[tuple[int, int]]:
+    """The segments whose cost is not to the last bit that of ruptures."""
+    theirs, size = CostL1().fit(values), values.size
+    ends = ((start, end) for start in range(size) for end in range(start + 3, size + 1))
+    return [place for place in ends if costs.error(*place) != theirs.error(*place)]
+
+
+@pytest.mark.parametrize("size", [6, 7, 8, 9, 33, 60])
+def test_the_cost_of_a_segment_is_that_of_ruptures_to_the_last_bit(size: int) -> None:
+    for values in of_two_kinds(size):
+        assert differing_costs(SegmentCosts(3).fit(values), values) == []
+
+
+def test_pelt_with_these_costs_proposes_what_ruptures_proposes() -> None:
+    proposed = []
+    for seed, penalty in product(range(12), (0.02, 0.05, 0.2)):
+        values = eventful("steps noisy" if seed % 2 else "steps", seed, 60)
+        theirs = Pelt(model="l1", min_size=3, jump=1).fit(values).predict(pen=penalty)[:-1]
+        assert segments(values, penalty, 3) == theirs
+        proposed += theirs
+    assert len(set(proposed)) > 10
+
+
+def test_another_cost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saboteur: the upper of the two middle values for the median."""
+    (values, _) = of_two_kinds(33)
+    monkeypatch.setattr(pelt, "trailing_medians", upper_medians)
+    assert len(differing_costs(SegmentCosts(3).fit(values), values)) > 10
+
+
+def upper_medians(values: Floats, longest: int) -> Floats:
+    """Wrong for every even run."""
+    found = np.full((longest + 1, values.size), np.nan)
+    for count, last in product(range(1, longest + 1), range(values.size)):
+        if count <= last + 1:
+            found[count, last] = np.sort(values[last + 1 - count : last + 1])[count // 2]
+    return found
+
+
 def test_what_is_no_night_is_refused() -> None:
     with pytest.raises(ValueError, match="0 nights"):
         judge([], [])
@@ -149,12 +213,21 @@ def every_night(values: Floats, errors: Floats, confirmed: list[bool], changed: 
 
 
 def eventful(kind: str, seed: int, count: int = 130) -> Floats:
-    """Nights with what the name says; "noisy" has 3 % a night, else 1 %."""
+    """Nights with what the name says; "noisy" has 3 % a night, else 1 %.
+
+    "back": a step, late in its regime, that ends nearer to the first nights than 3 %: no drift; "creep": no step.
+    """
     random = np.random.RandomState([seed, len(kind)])
     values = random.normal(0, 0.03 if "noisy" in kind else 0.01, count)
     if "steps" in kind:
         for first in (25, 70, 77, 115):
             values[first:] += random.choice([-1, 1]) * random.uniform(0.03, 0.2)
+    if "back" in kind:
+        values *= 0.4
+        values[20:] += 0.022
+        values[100:] -= 0.036
+    if "creep" in kind:
+        values = 0.3 * values - 0.0004 * np.arange(count)
     if "drift" in kind:
         values -= 0.0015 * np.arange(count)
     if "spikes" in kind:
@@ -162,7 +235,9 @@ def eventful(kind: str, seed: int, count: int = 130) -> Floats:
     return values
 
 
-@pytest.mark.parametrize("kind", ["quiet", "steps", "drift", "spikes", "noisy", "noisy steps", "drift steps spikes"])
+@pytest.mark.parametrize(
+    "kind", ["quiet", "steps", "back", "creep", "drift", "spikes", "noisy", "noisy steps", "drift steps spikes"]
+)
 def test_only_the_nights_that_can_say_something_are_judged_and_nothing_is_lost(kind: str) -> None:
     """The same changes to the last bit, wherever the nights are cut in what was judged before and what was not."""
     random = np.random.RandomState(1)
@@ -179,7 +254,7 @@ def test_only_the_nights_that_can_say_something_are_judged_and_nothing_is_lost(k
 def test_a_screen_that_sees_too_little_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The saboteur: a screen that lets one night in forty through finds other changes."""
     values, errors, never = eventful("steps", 0), np.full(130, ERROR), [False] * 130
-    monkeypatch.setattr(changepoints._Medians, "tell", lambda self, begin, last: last % 40 == 0)
+    monkeypatch.setattr(changepoints._Medians, "tell", lambda self, begin: np.arange(130) % 40 == 0)
     assert changes(values, errors) != every_night(values, errors, never, never)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bench import environments, run
 from bench.cell import Cell
@@ -16,7 +18,7 @@ from bench.process import LAUNCH
 from bench.record import Failed, Record, Wrong
 from bench.stats import Floats, Interval
 from bench.summary import CellSummary, summarise
-from bench.verdict import Comparison, Verdict, corrected, mean_of, word_of
+from bench.verdict import Comparison, Verdict, comparable_facts, corrected, mean_of, word_of
 from tests.samples import CELL, MS, bursts, fingerprint, measurement, record
 
 FAST = CELL.but(environment="jax")
@@ -234,6 +236,19 @@ def test_refusal_names_the_fact_and_both_values() -> None:
         "weights_sha256 differs: aa against cc",
         "inputs_sha256 differs: bb against dd",
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in comparable_facts() if name != "precision"])
+def test_one_fact_that_differs_is_enough(name: str) -> None:
+    """Each alone, so that none may be missing where two sides are taken to be alike at a glance."""
+    a = fingerprint(machine={name: "one"}, power={name: "one"}, variables={name: "one"})
+    either: list[dict[str, Any]] = [
+        {"threads": 4} if name == "threads" else {name: "other"} if name.endswith("_sha256") else {},
+        *({kind: {name: "other"}} for kind in ("machine", "power", "variables")),
+    ]
+    said = [refusal(a, structs.replace(a, **changed)) for changed in either]
+    assert [len(one) for one in said].count(1) == 1, said
+    assert said.count([]) == len(said) - 1
 
 
 def test_a_variable_of_one_framework_does_not_forbid_comparing_it_with_another() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bench import points, trends
 from bench.cell import Cell
@@ -62,6 +63,47 @@ def test_damaged_lines_cost_themselves_and_are_named(tmp_path: Path) -> None:
     assert [problem.split(": ")[0].rpartition(":")[2] for problem in problems] == ["2", "3", "4", "5", "7"]
     assert "schema 9 is newer than this twinbench reads (1)" in problems[1]
     assert "measured, but log_ratio is None" in problems[2]
+
+
+def test_many_nights_are_read_as_one_is(tmp_path: Path) -> None:
+    """The reader of years leaves what repeats as text and decodes it once: same points, and the same complaints."""
+    (folder,) = on_disk(tmp_path, {"a": [night(0), night(1, 0.1, prints("2.15.0", power={"ac": True})), night(2)]})
+    path = folder / points.POINTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    spoilt = [
+        (b'"error":0.004', b'"error":"x"'),
+        (b'"schema":1', b'"schema":9'),
+        (b'"batch":64', b'"batch":"64"'),
+        (b'"mode":"eager"', b'"mod":"eager"'),
+        (b'"torch":"2.13.0"', b'"torch":2'),
+        (b'"torch":"2.14.0"', b'"torch":"\xff"'),
+        (b'"machine":{', b'"machine":[{'),
+        (b'"variables":{', b'"variables":null,"x":{'),
+        (b'"fingerprints":[', b'"fingerprints":[null,'),
+        (b'"fingerprints":[', b'"fingerprints":null,"x":['),
+        (b'"log_ratio":0.0', b'"log_ratio":0'),
+        (b'"blocks":20', b'"blocks":20,"later":[1]'),
+        (b'"run":"n000"', b'"run":null'),
+    ]
+    assert all(old in lines[0] for old, _ in spoilt)
+    changed = [lines[0].replace(old, new).replace(b"n000", b"s%03d" % at) for at, (old, new) in enumerate(spoilt)]
+    path.write_bytes(b"".join([*lines, *changed, lines[1][:-9], b"\n"]))
+    one, many = list[str](), list[str]()
+    expected = list(points.read(folder, one))
+    found = points.read_all([folder], many)
+    assert sorted(found, key=repr) == sorted(expected, key=repr)
+    assert (len(found), many) == (5, one)
+
+
+def test_a_field_of_a_point_is_never_lost(tmp_path: Path) -> None:
+    """No field has its default, and none of a fingerprint has another's value."""
+    sides = prints("2.15.0", variables={"A": "b"}, power={"ac": True}, git_revision="c", seed=3, threads=5)
+    (folder,) = on_disk(
+        tmp_path, {"a": [night(0, 0.1, sides, reason="r", first=0.2, confirmed=True, clock="wall", item="token")]}
+    )
+    (found,), (expected,) = points.read_all([folder], []), points.read(folder, [])
+    assert structs.asdict(found) == structs.asdict(expected)
+    assert found.fingerprints == sides
 
 
 def test_an_interrupted_night_is_none(tmp_path: Path) -> None:
