@@ -58,6 +58,9 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
+    def ahead(self, stage: str, **arguments: object) -> None:
+        """Nothing."""
+
     def call(self, stage: str, timeout_s: float, **arguments: object) -> Reply:
         """It ends."""
         raise self.error

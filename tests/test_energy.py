@@ -46,6 +46,9 @@ class Worker:
         self.answer = answer
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
+    def ahead(self, stage: str, **arguments: Any) -> None:
+        """Nothing."""
+
     def call(self, stage: str, timeout_s: float, **arguments: Any) -> Reply:
         """The answer."""
         self.asked.append((stage, arguments))
