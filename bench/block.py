@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
 
-from bench import __version__, energy, environments, labels, machine, sentinel
+from bench import __version__, affinity, energy, environments, labels, machine, sentinel
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.materials import Store
@@ -130,6 +131,8 @@ class Member:
         self._power_before = machine.power()
         self._worker: Worker | None = None
         self._spawned_at_ns = 0
+        #: The one CPU that the worker stays on; None: wherever the system puts it.
+        self._cpu: int | None = None
 
     def make_ready(self) -> None:
         """From spawn to warm; raises Ended when a stage decides the outcome."""
@@ -166,6 +169,12 @@ class Member:
         self._facts.update(self.stage("open", **self._opening()))
         # Since it was let go, not since somebody waited.
         self._stages_ns["open"] = time.perf_counter_ns() - self._spawned_at_ns
+
+    def stay_on(self, cpu: int) -> None:
+        """Keep the worker on ``cpu`` from here on; a worker within this process is left alone."""
+        pid = getattr(self._worker, "pid", None)
+        if pid is not None and affinity.stay_on(pid, cpu):
+            self._cpu = cpu
 
     def prepare(self) -> None:
         """Load, first call, verify, warm up; raises Ended when one of them decides the outcome."""
@@ -221,13 +230,15 @@ class Member:
 
     def turn(self) -> None:
         """One turn: a burst, or as many shorter ones as last as long, by the fastest: others make bursts longer."""
-        profile = self._context.profile
-        taken = 0
-        while taken < profile.turn:
+        for taken in range(1, self._context.profile.turn + 1):
             self.burst()
-            taken += 1
-            if taken * min(burst["wall_ns"] for burst in self._bursts) >= profile.burst_ns:
+            if self.turn_is_over(taken):
                 break
+
+    def turn_is_over(self, taken: int) -> bool:
+        """Whether ``taken`` bursts, by the fastest so far, fill a turn."""
+        fastest: int = min(burst["wall_ns"] for burst in self._bursts)
+        return taken * fastest >= self._context.profile.burst_ns
 
     def burst(self) -> float:
         """One burst, with the CPU time that everybody else took meanwhile; returns seconds per iteration."""
@@ -341,6 +352,7 @@ class Member:
             seed=context.seed,
             weights_sha256=facts.get("weights_sha256"),
             inputs_sha256=facts.get("inputs_sha256"),
+            cpu=self._cpu,
         )
 
 
@@ -356,18 +368,42 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
         # Nothing is timed yet: all import at once.
         _each(members, Member.spawn)
         _each(members, Member.open)
+        cpu = _shared_cpu(block.cells, context, order)
+        if cpu is not None:
+            _each(members, partial(Member.stay_on, cpu=cpu))
         _each(members, Member.prepare)
         for number in range(context.profile.bursts):
             if number >= FEWEST_BURSTS and max(m.burst_ns for m in members) > context.profile.bursts_ns:
                 break
             turn = list(members)
             order.shuffle(turn)
-            _each(turn, Member.turn if len(members) == 1 else _settled_turn)
+            if cpu is not None:
+                _interleaved(turn, context.profile.turn)
+            else:
+                _each(turn, Member.turn if len(members) == 1 else _settled_turn)
         _each(members, Member.complete)
     finally:
         for member in members:
             member.close()
     return [member.record() for member in members]
+
+
+def _shared_cpu(cells: Sequence[Cell], context: Context, order: random.Random) -> int | None:
+    """The CPU for both sides of a comparison on one thread, another one in each block; None: no such comparison."""
+    alone = context.threads == 1 and all(cell.device == "cpu" for cell in cells)
+    cpus = affinity.usable_cpus() if alone and len(cells) > 1 else []
+    return order.choice(cpus) if cpus else None
+
+
+def _interleaved(members: Sequence[Member], bursts: int) -> None:
+    """A turn of every member, burst by burst in turn: whoever has one thread falls asleep at once.
+
+    What a core is worth is another thing 50 ms later, so the other side's burst should be next, not six bursts away.
+    """
+    for taken in range(1, bursts + 1):
+        _each(members, Member.burst)
+        if all(member.turn_is_over(taken) for member in members if member.outcome is None):
+            break
 
 
 #: How long the worker that had its turn needs to fall asleep. OpenMP's threads spin for up to 10 ms after their work

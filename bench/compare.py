@@ -94,7 +94,7 @@ def block_log_ratio(a: Measurement, b: Measurement, clock: str = "wall") -> floa
 
 
 @dataclass(frozen=True)
-class _Side:
+class BlockSide:
     """What a comparison needs of one record: the time of one item in each burst, in ns, by clock; none if unusable."""
 
     cell: Cell
@@ -110,9 +110,9 @@ class _Side:
 class _Pair:
     """All blocks of one pair of cells; in each, side A and side B."""
 
-    blocks: list[tuple[_Side, _Side]] = field(default_factory=list)
+    blocks: list[tuple[BlockSide, BlockSide]] = field(default_factory=list)
     #: Fresh blocks that were measured because these were flagged.
-    again: list[tuple[_Side, _Side]] = field(default_factory=list)
+    again: list[tuple[BlockSide, BlockSide]] = field(default_factory=list)
 
 
 def compare_duets(
@@ -195,7 +195,7 @@ def _verdict(duets: Duets, margin: float, looks: tuple[int, ...]) -> Verdict:
 
 def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], dict[Cell, Fingerprint]]:
     """Records by pair of cells and block; only the numbers of a record are kept, and what is there twice is one."""
-    blocks: dict[tuple[str, str], dict[tuple[Cell, int], _Side]] = {}
+    blocks: dict[tuple[str, str], dict[tuple[Cell, int], BlockSide]] = {}
     fingerprints: dict[Cell, Fingerprint] = {}
     for record in records:
         side = _side(record)
@@ -216,17 +216,17 @@ def _pairs(records: Iterable[Record]) -> tuple[dict[tuple[Cell, Cell], _Pair], d
     return pairs, fingerprints
 
 
-def _side(record: Record) -> _Side:
+def _side(record: Record) -> BlockSide:
     outcome, reason = TAGS[type(record.outcome)], reason_of(record.outcome)
     measurement = record.measurement if isinstance(record.outcome, Measured) else None
     if measurement is None:
-        return _Side(record.cell, record.process, outcome, reason)
+        return BlockSide(record.cell, record.process, outcome, reason)
     bursts = measurement.bursts
     if not plausible(record.labels) or not _timed(bursts.wall_ns) or not _timed(bursts.iterations):
-        return _Side(record.cell, record.process, "implausible", ", ".join(record.labels) or "no usable bursts")
+        return BlockSide(record.cell, record.process, "implausible", ", ".join(record.labels) or "no usable bursts")
     clocks = ("wall", "cpu") if _timed(bursts.cpu_ns) else ("wall",)
     cpu_share = sum(bursts.cpu_ns) / sum(bursts.wall_ns)
-    return _Side(
+    return BlockSide(
         cell=record.cell,
         process=record.process,
         outcome=outcome,
@@ -249,7 +249,7 @@ def _item_ns(measurement: Measurement, clock: str) -> Floats:
     return per_iteration(times, measurement.bursts.iterations) / measurement.items_per_iteration
 
 
-def _usable(pair: _Pair) -> list[tuple[_Side, _Side]]:
+def _usable(pair: _Pair) -> list[tuple[BlockSide, BlockSide]]:
     return [(a, b) for a, b in pair.blocks if a.item_ns and b.item_ns]
 
 
@@ -282,6 +282,12 @@ def duets_of(
         chosen = _clock(pair, clock)
         found[cells] = (chosen, _duets(pair, chosen))
     return found
+
+
+def identical_sides(records: Iterable[Record]) -> dict[Cell, list[tuple[BlockSide, BlockSide]]]:
+    """The blocks in which a cell was compared with itself, as far as both sides were measured; confirmations too."""
+    found = {a: _usable(_Pair([*pair.blocks, *pair.again])) for (a, b), pair in _pairs(records)[0].items() if a == b}
+    return {cell: pairs for cell, pairs in found.items() if pairs}
 
 
 def _losses(pair: _Pair) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from bench.evidence import Duets, Pairs, pairs_of
-from bench.recordings import CLOCKS, Recording
+from bench.recordings import IDENTICAL, Recording
 from bench.rivals import RIVALS, Rival
 from bench.stats import Floats, Interval, interval
 from bench.verdict import LOOKS, MARGIN, Verdict, blocks_again, confirmed, judge, looks_within
@@ -23,8 +23,6 @@ FLAGGED = ("faster", "slower")
 SLOWDOWNS = (0.03, 0.05, 0.10)
 #: Sides of the recordings that did more work, and how much: the rows of their matrix product over A's.
 RECORDED = {"B5": 538 / 512 - 1, "B10": 563 / 512 - 1}
-#: Recorded sides that did the same work as A.
-IDENTICAL = "A2"
 #: "Within 20 blocks": what a comparison planned with so many finds.
 BLOCKS = 20
 
@@ -146,7 +144,7 @@ class Trials:
 def of_duets(recording: Recording, trials: Trials) -> Iterator[Rate]:
     """Verdicts on the recorded blocks: identical sides, more work, and slow-downs injected into an identical side."""
     sides = recording.sides()
-    for clock in CLOCKS:
+    for clock in recording.clocks():
         make = partial(_verdicts, trials, recording.name, clock)
         if IDENTICAL in sides:
             same = recording.duets(IDENTICAL, clock)
@@ -167,7 +165,7 @@ def of_confirmations(recording: Recording, trials: Trials) -> Iterator[Rate]:
     chosen = [(IDENTICAL, "wall", 0.0), (IDENTICAL, "cpu", 0.0)]
     chosen += [(side, clock, RECORDED[side]) for side, clock in (("B10", "wall"), ("B5", "cpu"))]
     for side, clock, effect in chosen:
-        if side not in recording.sides():
+        if side not in recording.sides() or clock not in recording.clocks():
             continue
         duets, hits = recording.duets(side, clock), 0
         for verdict in trials.verdicts(duets, BLOCKS):

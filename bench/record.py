@@ -217,7 +217,11 @@ class EffectivePrecision(Struct, frozen=True, gc=False):
 
 
 class Fingerprint(Struct, frozen=True, gc=False):
-    """All that may change a figure but is not a word of the cell."""
+    """All that may change a figure but is not a word of the cell.
+
+    ``cpu`` is the number of the one CPU that the worker was kept on, as both sides of a comparison on one thread are;
+    None: it was not.
+    """
 
     versions: dict[str, str]
     variables: dict[str, str]
@@ -229,6 +233,7 @@ class Fingerprint(Struct, frozen=True, gc=False):
     seed: int | None
     weights_sha256: str | None
     inputs_sha256: str | None
+    cpu: int | None = None
 
 
 class Record(Struct, frozen=True, gc=False):

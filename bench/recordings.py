@@ -1,8 +1,10 @@
-"""Recorded iteration times for replays: JSON lines, gzipped or not. NumPy and the standard library.
+"""Recorded times for replays: files of JSON lines, gzipped or not, and runs in which identical code was compared.
 
-Two kinds of line, which may share a file. A fresh process: ``v`` the iteration times in ns, in order. A block of
-processes that took turns: ``rec`` maps a side (``A``, ``A2`` identical to it, ``B5`` and ``B10`` with so many percent
-more work) to rounds of [wall ns of each iteration, CPU ns of each iteration]. Further keys are not looked at.
+In a file there are two kinds of line, which may share it. A fresh process: ``v`` the iteration times in ns, in order. A
+block of processes that took turns: ``rec`` maps a side (``A``, ``A2`` identical to it, ``B5`` and ``B10`` with so many
+percent more work) to rounds of [wall ns of each iteration, CPU ns of each iteration]. Further keys are not looked at.
+
+A run is a folder with records: the blocks of its comparisons of a cell with itself, ``A`` and ``A2``, as they are.
 """
 
 from __future__ import annotations
@@ -16,20 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from bench import store
+from bench.compare import BlockSide, identical_sides
 from bench.errors import UsageError
 from bench.evidence import Duets, Pairs, pairs_of
 from bench.stats import Floats
 
 CLOCKS = ("wall", "cpu")
-#: The side that the others are compared with.
-BASE = "A"
+#: The side that the others are compared with, and what a side is called that did the same.
+BASE, IDENTICAL = "A", "A2"
 
 
 @dataclass(frozen=True)
 class Turns:
-    """One side of a recorded block: the turn of each iteration, and its time in ns by clock."""
+    """One side of a recorded block: when each iteration came (in any unit that grows), and its time in ns by clock."""
 
-    turn: Floats
+    came: Floats
     ns: dict[str, Floats]
 
 
@@ -49,11 +53,13 @@ class Recording:
         common = set.intersection(*(set(block) for block in self.blocks))
         return [side for side in self.blocks[0] if side in common and side != BASE]
 
-    def duets(self, side: str, clock: str, slowdown: float = 0.0) -> Duets:
-        """Every block, A against ``side``, whose times are made ``slowdown`` longer.
+    def clocks(self) -> tuple[str, ...]:
+        """The clocks that every side of every block has."""
+        sides = [turns for block in self.blocks for turns in block.values()]
+        return tuple(clock for clock in CLOCKS if all(clock in turns.ns for turns in sides))
 
-        The order of the sides within a round was random and is not recorded; here A is always the first.
-        """
+    def duets(self, side: str, clock: str, slowdown: float = 0.0) -> Duets:
+        """Every block, A against ``side``, whose times are made ``slowdown`` longer."""
         return Duets(tuple(_pairs(block[BASE], block[side], clock, slowdown) for block in self.blocks))
 
     def alternating(self, slowdown: float = 0.0) -> Duets:
@@ -68,10 +74,46 @@ class Recording:
 
 def _pairs(a: Turns, b: Turns, clock: str, slowdown: float) -> Pairs:
     a_ns, b_ns = a.ns[clock], b.ns[clock] * (1 + slowdown)
-    return pairs_of(a_ns, b_ns, (2 * a.turn).tolist(), (2 * b.turn + 1).tolist())
+    return pairs_of(a_ns, b_ns, a.came.tolist(), b.came.tolist())
 
 
-def read(path: Path) -> Recording:
+def read(path: Path) -> list[Recording]:
+    """One file of recordings; or of a run, or of all runs in a folder, one recording for each cell.
+
+    Raises:
+        UsageError: it cannot be read or holds nothing to replay.
+    """
+    return _of_runs(path) if path.is_dir() else [_of_file(path)]
+
+
+def _of_runs(folder: Path) -> list[Recording]:
+    runs = [folder] if (folder / store.RECORDS).exists() else store.runs(folder)
+    problems: list[str] = []
+    found = identical_sides(record for run in runs for record in store.read(run, problems))
+    if problems:
+        raise UsageError(f"--noise {folder}: {problems[0]}")
+    if not found:
+        raise UsageError(
+            f"--noise {folder}: no run in it has compared a cell with itself; make one with: "
+            f"twinbench compare torch torch --workload mlp:digits --threads 1 --margin 0.001"
+        )
+    digest = hashlib.sha256(b"".join((run / store.RECORDS).read_bytes() for run in runs)).hexdigest()
+    return [
+        Recording(f"{folder.name}: {cell.label}", digest, (), tuple(map(_block_of, pairs)))
+        for cell, pairs in found.items()
+    ]
+
+
+def _block_of(pair: tuple[BlockSide, BlockSide]) -> dict[str, Turns]:
+    """CPU time only where a verdict may rest on it."""
+    clocks = CLOCKS if all(side.one_thread for side in pair) else ("wall",)
+    return {
+        name: Turns(np.array(side.started_ns, np.float64), {clock: side.item_ns[clock] for clock in clocks})
+        for name, side in zip((BASE, IDENTICAL), pair, strict=True)
+    }
+
+
+def _of_file(path: Path) -> Recording:
     """One file of recordings.
 
     Raises:
@@ -90,7 +132,7 @@ def read(path: Path) -> Recording:
         try:
             row = json.loads(line)
             if "rec" in row:
-                blocks.append({side: _turns(rounds) for side, rounds in row["rec"].items()})
+                blocks.append({side: _turns(rounds, side) for side, rounds in row["rec"].items()})
                 if BASE not in blocks[-1] or len(blocks[-1]) < 2:
                     raise ValueError(f"a block needs the side {BASE!r} and another, got {sorted(blocks[-1])}")
             else:
@@ -105,13 +147,14 @@ def read(path: Path) -> Recording:
     return Recording(path.name, hashlib.sha256(raw).hexdigest(), tuple(processes), tuple(blocks))
 
 
-def _turns(rounds: list[list[Any]]) -> Turns:
+def _turns(rounds: list[list[Any]], side: str) -> Turns:
+    """The order of the sides within a round was random and is not recorded; here A is always the first."""
     columns = {clock: [_times(one[index], clock) for one in rounds] for index, clock in enumerate(CLOCKS)}
     sizes = [times.size for times in columns["wall"]]
     if sizes != [times.size for times in columns["cpu"]]:
         raise ValueError("a round has different numbers of wall and CPU times")
-    turn: Floats = np.repeat(np.arange(len(rounds), dtype=np.float64), sizes)
-    return Turns(turn, {clock: np.concatenate(times) for clock, times in columns.items()})
+    came: Floats = np.repeat(2.0 * np.arange(len(rounds)) + (side != BASE), sizes)
+    return Turns(came, {clock: np.concatenate(times) for clock, times in columns.items()})
 
 
 def _times(values: Any, what: str) -> Floats:

@@ -86,7 +86,7 @@ def replay(files: Sequence[Path], trials: Trials, on_rate: OnRate) -> Selftest:
     Raises:
         UsageError: a file that is no recording.
     """
-    recordings = [read(path) for path in files or own_noise()]
+    recordings = [recording for path in files or own_noise() for recording in read(path)]
     missing = {} if recordings else {"recordings": f"none are in {OWN_NOISE}; give some with --noise"}
     found: list[Rate] = []
     for rate in _all(recordings, trials):

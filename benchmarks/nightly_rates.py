@@ -17,7 +17,7 @@ RELEASES = ("white, 1 %", "autocorrelated 0.6, 1 %", "spiky, 1 %", "spiky, a spi
 
 def main(series: int = 400) -> None:
     """Two tables: alarms of nights without a change, and nights until a step was found."""
-    duets = recordings.read(OWN_NOISE / "duet.jsonl.gz")
+    (duets,) = recordings.read(OWN_NOISE / "duet.jsonl.gz")
     # A2 ran the same program as A: all that differs is noise.
     cpu, wall = (duets.duets("A2", clock) for clock in ("cpu", "wall"))
     kinds = {

@@ -78,7 +78,7 @@ WINDOWS = ((0.25, 0.03), (0.5, 0.05), (1.0, 0.05), (2.0, 0.05))
 
 def shaped(turns: Turns, clock: str) -> Floats:
     """Shape (turns, bursts); every turn of these recordings has as many bursts."""
-    count = int(turns.turn.max()) + 1
+    count = np.unique(turns.came).size
     return turns.ns[clock].reshape(count, -1)
 
 
@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> None:
     """All tables."""
     trials = int(arguments[0]) if arguments else 1000
     files = [Path(name) for name in arguments[1:]] or own_noise()
-    for recording in map(read, files):
+    for recording in (recording for path in files for recording in read(path)):
         if recording.blocks and set(RECORDED) <= set(recording.sides()):
             estimators(recording, trials)
         if recording.processes:

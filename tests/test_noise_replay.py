@@ -26,7 +26,8 @@ MARGIN_LOG = math.log(1.03)
 
 @cache
 def recording(name: str) -> Recording:
-    return read(NOISE / name)
+    (recording,) = read(NOISE / name)
+    return recording
 
 
 def chosen(found: Iterable[Rate], **words: object) -> Rate:
