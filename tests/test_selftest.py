@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import comparing, history_rates, live, machine, night_rates, rate_words, selftest, setup
+from bench import affinity, comparing, history_rates, live, machine, night_rates, rate_words, selftest, setup
 from bench.environments import EXTRA_WORK, Environment
 from bench.errors import Interrupted, UsageError
 from bench.process import LocalWorker, Worker
-from bench.rates import Rate, Trials
+from bench.rates import RECORDED, Rate, Trials
 from bench.recordings import read
 from bench.report import error_rates
 from bench.timing import extra_work
+from benchmarks import record_noise
 from tests.harness import Cli, command_line, no_processes
 
 
@@ -102,6 +103,18 @@ def test_what_is_no_recording_is_refused_with_its_place(tmp_path: Path, text: st
     assert message in str(error.value)
     with pytest.raises(UsageError, match="No such file"):
         read(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("options", [(), ("--load", "1", "--one-core")])
+def test_a_recording_of_this_machine_can_be_replayed(tmp_path: Path, options: tuple[str, ...]) -> None:
+    if "--one-core" in options and not affinity.usable_cpus():
+        pytest.skip("this system keeps no process on a core")
+    path = tmp_path / "here.jsonl.gz"
+    record_noise.main([str(path), "--blocks", "1", "--processes", "1", *options])
+    (noise,) = read(path)
+    assert (len(noise.blocks), noise.sides(), len(noise.processes)) == (1, ["A2", "B5", "B10"], 1)
+    assert all(turns.came.size == 60 for turns in noise.blocks[0].values())
+    assert set(record_noise.ROWS[side] / 512 - 1 for side in RECORDED) == set(RECORDED.values())
 
 
 def test_extra_work_is_the_share_that_was_asked_for() -> None:

@@ -120,7 +120,8 @@ def compare(
 
 def selftest(
     noise: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="recordings to replay; default: those of this checkout")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="recordings to replay, or folders of runs; default: those of this checkout"),
     ] = None,
     trials: Annotated[int, typer.Option(help="seeded trials for each rate", min=1)] = 200,
     live: Annotated[
