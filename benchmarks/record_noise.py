@@ -3,10 +3,10 @@
     python -m benchmarks.record_noise quiet.jsonl.gz [--blocks 60] [--processes 120] [--load 0] [--one-core]
 
 The program is a product of NumPy matrices in float64 on one thread, 512 x 512 times 512 x 512, 5 to 10 ms. A block is
-four fresh processes at once that take turns in random order, ten rounds of six iterations: ``A`` and ``A2`` do the same,
-``B5`` has 538 rows (5.1 % more work) and ``B10`` has 563 (10 %). A process alone is timed for 0.3 s. ``--load`` keeps
-so many other processes busy all the while; ``--one-core`` records as ``twinbench compare`` measures on one thread: all
-four on one core, a random one in each block, and one iteration each in turn.
+four fresh processes at once that take turns in random order, ten rounds of six iterations: ``A`` and ``A2`` are the
+same, ``B5`` has 538 rows (5.1 % more work) and ``B10`` has 563 (10 %). A process alone is timed for 0.3 s. ``--load``
+keeps so many other processes busy all the while; ``--one-core`` records as ``twinbench compare`` measures on one
+thread: all four on one core, a random one in each block, and one iteration each in turn.
 """
 
 from __future__ import annotations
@@ -72,10 +72,9 @@ class Side:
         return answer
 
     def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        """End it: no more lines come."""
+        with self.process:
+            pass
 
 
 def block(order: random.Random, one_core: bool) -> dict[str, list[list[list[int]]]]:

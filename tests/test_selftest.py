@@ -114,7 +114,7 @@ def test_a_recording_of_this_machine_can_be_replayed(tmp_path: Path, options: tu
     (noise,) = read(path)
     assert (len(noise.blocks), noise.sides(), len(noise.processes)) == (1, ["A2", "B5", "B10"], 1)
     assert all(turns.came.size == 60 for turns in noise.blocks[0].values())
-    assert set(record_noise.ROWS[side] / 512 - 1 for side in RECORDED) == set(RECORDED.values())
+    assert {record_noise.ROWS[side] / 512 - 1 for side in RECORDED} == set(RECORDED.values())
 
 
 def test_extra_work_is_the_share_that_was_asked_for() -> None:
