@@ -389,7 +389,7 @@ def run_block(block: Block, name: str, context: Context, processes: Sequence[int
 
 
 def _shared_cpu(cells: Sequence[Cell], context: Context, order: random.Random) -> int | None:
-    """The CPU for both sides of a comparison on one thread, another one in each block; None: no such comparison."""
+    """The CPU for both sides of a comparison on one thread, a random one in each block; None: it is none."""
     alone = context.threads == 1 and all(cell.device == "cpu" for cell in cells)
     cpus = affinity.usable_cpus() if alone and len(cells) > 1 else []
     return order.choice(cpus) if cpus else None

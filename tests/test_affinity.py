@@ -87,6 +87,19 @@ def test_a_mac_has_nothing_to_offer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not affinity.stay_on(os.getpid(), 0)
 
 
+def test_slow_kinds_of_core_are_left_out(tmp_path: Path) -> None:
+    assert affinity.fastest([0, 1, 2], tmp_path) == [0, 1, 2], "nothing is said"
+    for cpu, capacity in ((0, "446"), (1, "1024"), (2, "1024")):
+        place = tmp_path / "system" / "cpu" / f"cpu{cpu}"
+        place.mkdir(parents=True)
+        (place / "cpu_capacity").write_text(f"{capacity}\n")
+    assert affinity.fastest([0, 1, 2], tmp_path) == [1, 2], "Arm, synthetic"
+    (tmp_path / "cpu_core").mkdir()
+    (tmp_path / "cpu_core" / "cpus").write_text("0-1,4\n")
+    assert affinity.fastest([0, 2, 4, 5], tmp_path) == [0, 4], "Intel, synthetic"
+    assert affinity.fastest([2, 3], tmp_path) == [2, 3], "only slow ones are left to this process"
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     monkeypatch.chdir(tmp_path)
