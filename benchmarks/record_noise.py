@@ -1,12 +1,15 @@
 """Record noise for ``twinbench selftest --noise FILE``: what this machine does to a program that is always the same.
 
     python -m benchmarks.record_noise quiet.jsonl.gz [--blocks 60] [--processes 120] [--load 0] [--one-core]
+    python -m benchmarks.record_noise live.jsonl.gz --runs results/selftest [--every 3]
 
 The program is a product of NumPy matrices in float64 on one thread, 512 x 512 times 512 x 512, 5 to 10 ms. A block is
 four fresh processes at once that take turns in random order, ten rounds of six iterations: ``A`` and ``A2`` are the
 same, ``B5`` has 538 rows (5.1 % more work) and ``B10`` has 563 (10 %). A process alone is timed for 0.3 s. ``--load``
 keeps so many other processes busy all the while; ``--one-core`` records as ``twinbench compare`` measures on one
 thread: all four on one core, a random one in each block, and one iteration each in turn.
+
+``--runs`` records nothing, but writes the blocks in which these runs compared a cell with itself, or every third.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import affinity
+from bench import affinity, recordings
+from bench.recordings import CLOCKS
 
 #: Rows of the left matrix of each side.
 ROWS = {"A": 512, "A2": 512, "B5": 538, "B10": 563}
@@ -136,6 +140,16 @@ def lines(blocks: int, processes: int, load: int, one_core: bool, seed: int) -> 
             yield {"rec": block(order, one_core), **now} if kind == "block" else {"v": alone(), **now}
 
 
+def of_runs(folder: Path, every: int) -> Iterator[dict[str, Any]]:
+    """Blocks of live comparisons as lines; who began a turn is lost. ns of an item, as verdicts take them."""
+    noises = recordings.read(folder)
+    if len(noises) > 1:
+        raise SystemExit(f"{folder}: {len(noises)} cells; a recording is of one")
+    for found in noises[0].blocks[::every]:
+        sides = {name: [[[float(f"{t:.6g}")] for t in turns.ns[c]] for c in CLOCKS] for name, turns in found.items()}
+        yield {"rec": {name: [list(turn) for turn in zip(*times, strict=True)] for name, times in sides.items()}}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the file line by line; Ctrl-C leaves what is there, which is a recording."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,11 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--load", type=int, default=0)
     parser.add_argument("--one-core", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--every", type=int, default=1)
     asked = parser.parse_args(arguments)
     if asked.one_core and not affinity.usable_cpus():
         parser.error("--one-core: this system keeps no process on a core")
     with gzip.open(asked.file, "wt", encoding="utf-8") as file:
-        for line in lines(asked.blocks, asked.processes, asked.load, asked.one_core, asked.seed):
+        made = lines(asked.blocks, asked.processes, asked.load, asked.one_core, asked.seed)
+        for line in of_runs(asked.runs, asked.every) if asked.runs else made:
             file.write(json.dumps(line) + "\n")
             file.flush()
 
