@@ -205,8 +205,11 @@ def _verdicts(
 
 
 def of_alternating(recording: Recording, trials: Trials) -> Iterator[Rate]:
-    """Verdicts where whole processes, not bursts, take turns: less can be seen, nothing may be invented."""
-    if len(recording.processes) < 4:
+    """Verdicts where whole processes, not bursts, take turns: less can be seen, nothing may be invented.
+
+    Only where there are blocks for a first look: drawing from a few again and again says nothing.
+    """
+    if len(recording.processes) < 2 * LOOKS[0]:
         return
     make = partial(_verdicts, trials, f"{recording.name}, processes in turn", "wall")
     yield make(recording.alternating(), 0.0, "identical", LOOKS[-1], demand=(0.0, 0.05))
