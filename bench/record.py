@@ -216,11 +216,11 @@ class EffectivePrecision(Struct, frozen=True, gc=False):
     large_gemm_error: float | None = None
 
 
-class Fingerprint(Struct, frozen=True, gc=False):
+class Fingerprint(Struct, frozen=True, gc=False, omit_defaults=True):
     """All that may change a figure but is not a word of the cell.
 
     ``cpu`` is the number of the one CPU that the worker was kept on, as both sides of a comparison on one thread are;
-    None: it was not.
+    None, and not in the file: it was not.
     """
 
     versions: dict[str, str]

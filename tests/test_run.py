@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,15 @@ def test_kill_9_of_the_parent_loses_the_record_in_flight_at_most_and_resume_goes
     assert len(list(store.read(folder, []))) == len(records), "a finished run has nothing to resume"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Tests that a shell began in the background ignore Ctrl-C, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     selection = ["run", "mlp:tiny-test", "--environment", "fake", "--device", "cpu", "--bursts", "3", "--results", "r"]
     environment = {**os.environ, "TWINBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
