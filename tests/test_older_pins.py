@@ -29,6 +29,8 @@ WORKS: tuple[tuple[Work, tuple[str, ...]], ...] = (
     (("mlp", "training", "adam"), ("fp32",)),
     (("yolov5", "inference", "default"), ("fp32",)),
     (("whisper", "inference", "default"), ("fp32",)),
+    (("softshrink", "inference", "composed"), ("fp32",)),
+    (("softshrink", "training", "round-trip"), ("fp32",)),
 )
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
@@ -54,6 +56,19 @@ def test_older_frameworks_give_the_same_answers(older: str, monkeypatch: pytest.
     pinned = {"tensorflow-metal": ("tensorflow-cpu", "2.19.1"), "jax-metal-cpu": ("jaxlib", "0.5.0")}
     distribution, version = pinned[older]
     assert versions[distribution] == version
+
+
+@pytest.mark.older
+@pytest.mark.frameworks
+@pytest.mark.skipif(sys.platform != "linux", reason="nox makes the CPU sides of the older pins on Linux only")
+def test_pallas_of_jax_0_5_refuses_in_its_own_words() -> None:
+    """There the kernel's parameters have another name, and its lack was given as the reason."""
+    older = "jax-metal-cpu"
+    shared = shared_context({older: interpreter_of(older)}, seed=0)
+    cell = cell_of(older, ("softshrink", "inference", "kernel"), "fp32", IDIOM["jax"])
+    with conversation(older, "cpu", shared) as worker:
+        found = verified(worker, cell, shared)
+    assert "Only interpret mode is supported on CPU" in found
 
 
 def test_arrays_are_kept_by_their_names_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

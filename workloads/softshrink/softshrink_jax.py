@@ -62,6 +62,8 @@ def by_rows(body: Callable[..., None], *arrays: jax.Array) -> jax.Array:
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
 
+    # Its second name is the one of JAX 0.5, which Apple's plugin needs.
+    parameters: Any = getattr(triton, "CompilerParams", None) or getattr(triton, "TritonCompilerParams", None)
     rows, width = arrays[0].shape
     row = pl.BlockSpec((1, width), lambda index: (index, 0))
     shape = jax.ShapeDtypeStruct(arrays[0].shape, arrays[0].dtype)
@@ -71,7 +73,7 @@ def by_rows(body: Callable[..., None], *arrays: jax.Array) -> jax.Array:
         grid=(rows,),
         in_specs=[row] * len(arrays),
         out_specs=row,
-        compiler_params=triton.CompilerParams(),
+        compiler_params=parameters(),
     )
     result: jax.Array = call(*arrays)
     return result
