@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.block import Context
@@ -209,6 +210,9 @@ def test_cuda_has_lines_and_files_of_its_own(
     assert "[g.json](g.json)" in page
     assert "--device cuda" in page
     assert "timm has no counterpart" in page
+    document = msgspec.structs.replace(table.load(tmp_path / "g.json", "cuda"), machine={"gpu": "H100", "chip": "Xeon"})
+    assert "Machine: H100; Xeon, " in table.markdown(document)
+    assert "Machine: Xeon, " in table.markdown(msgspec.structs.replace(document, device="cpu"))
     (folder,) = results.iterdir()
     assert {(record.cell.device, record.cell.precision) for record in records_of(folder)} == {("cuda", "bf16")}
     with pytest.raises(UsageError, match="holds rows of cuda, not of cpu"):

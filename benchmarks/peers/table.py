@@ -99,7 +99,8 @@ def markdown(document: Document, json_name: str = "peers.json") -> str:
     head = HEAD.format(command=command, json=json_name, where=where, reference=reference)
     if document.device == "cuda":
         head += f"\n{TIMM}"
-    lines = [head, f"Machine: {chip}, {cores} cores usable, {system}.", ""]
+    gpu = f"{machine.get('gpu') or 'unknown GPU'}; " if document.device == "cuda" else ""
+    lines = [head, f"Machine: {gpu}{chip}, {cores} cores usable, {system}.", ""]
     lines += ["| work | threads | theirs | ours | theirs, ms | ours, ms | ours / theirs | verdict on ours | blocks |"]
     lines += ["|---|---:|---|---|---:|---:|---:|---|---:|"]
     lines += [_row(row) for row in document.rows]
