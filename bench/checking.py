@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.errors import UsageError
 from bench.process import WorkerDied, WorkerTimeout
 from bench.progress import progress
+from bench.report.facts import reference_words
 from bench.report.numbers import error as error_text
 from bench.run import Conversation, StageFailed, conversation
 from bench.setup import Setup, context, plan, survey
@@ -137,7 +138,8 @@ def table(checks: Sequence[Check]) -> Table:
         outcome = found.outcome if not found.detail else f"{found.outcome}: {found.detail}"
         error = "" if found.limit is None else f"{error_text(found.error)} ({error_text(found.limit)})"
         accuracy = "" if found.accuracy is None else f"{found.accuracy:.2%}"
-        row = (found.cell.label, outcome, error, found.effective_precision or "", found.producer or "", accuracy)
+        reference = reference_words(found.cell, found.producer, found.error)
+        row = (found.cell.label, outcome, error, found.effective_precision or "", reference, accuracy)
         made.add_row(*map(Text, row))
     return made
 

@@ -40,7 +40,8 @@ def read(folders: Sequence[Path], problems: list[str]) -> Panel | None:
     if path is None:
         return None
     try:
-        return panel(str(path), json.loads(path.read_text(encoding="utf-8")))
+        # Not the whole path: a page is passed on and rechecked elsewhere.
+        return panel(f"{path.parent.name}/{path.name}", json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         problems.append(f"{path}: not shown: {type(error).__name__}: {error}")
         return None
