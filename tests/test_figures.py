@@ -85,6 +85,26 @@ def test_ratio_labels_are_exact() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "draw", [figures.gains, figures.narrow_gains, lambda rows, _, ink: figures.verdicts(rows, 0.03, ink)]
+)
+def test_an_interval_of_two_blocks_does_not_press_the_others_into_a_point(draw: Any) -> None:
+    """The axis stays near the ratios, and an arrow says on which side an interval goes on."""
+    close = Line("told", Interval(1.3, 1.27, 1.33), "faster")
+    for low, high, left, right in ((1e-8, 1e8, 1, 1), (1.0, 1e8, 0, 1), (1e-8, 1.3, 1, 0), (1.1, 1.4, 0, 0)):
+        (axes,) = drawn(draw([close, Line("two blocks", Interval(1.2, low, high), "inconclusive")], AXIS, PAPER)).axes
+        start, end = axes.get_xlim()
+        assert 0.2 < start < 1 < end < 6
+        (y,) = {place for marks in arrows(axes) for _, place in marks} or {None}
+        assert (y is None) == (not left and not right)
+        assert [[x for x, _ in marks] for marks in arrows(axes)] == [[start]] * left + [[end]] * right
+
+
+def arrows(axes: Any) -> list[Any]:
+    """The places of each artist that draws outside of the axes, as only arrows may."""
+    return [np.asarray(one.get_offsets()).tolist() for one in axes.collections if not one.get_clip_on()]
+
+
 def test_a_phone_gets_words_above_marks_within_the_figure() -> None:
     """No word leaves the narrow figure, and no mark lies under one."""
     figure = drawn(figures.narrow_gains(rows(1 / 41, 2.5), AXIS, PAPER))

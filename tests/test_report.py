@@ -28,6 +28,7 @@ from bench.report.facts import (
     leaders,
     outcome_counts,
     ratio,
+    reference_words,
     where,
 )
 from bench.report.headline import headline
@@ -402,6 +403,29 @@ def test_a_ratio_end_just_beyond_one_does_not_read_one() -> None:
     assert numbers.times(Interval(43.2, 41.0, 45.5)) == "43×"
     hopeless = Interval(1.6, 0.0011, 2358.0)
     assert (numbers.times(hopeless), numbers.times_span(hopeless)) == ("1.6×", "0.0011–2,400×")
+    assert numbers.times_span(Interval(1.6, 3.1e-9, 7.5e8)) == "<0.0001–>10,000×"
+    assert numbers.times_span(Interval(9000.0, 20.0, 4e6)) == "20–4,000,000×", "not far from its estimate"
+
+
+def test_a_cell_that_made_its_reference_says_so(tmp_path: Path) -> None:
+    """JAX without torch read ``right, 0``: compared with its own output."""
+    by_jax, by_numpy = "jax 0.10.2 cpu fp32", "NumPy float64"
+    mine = cell(environment="jax", precision="fp32", device="cpu")
+    assert reference_words(mine, by_jax, 0.0) == f"{by_jax} (itself)"
+    for one, producer, error in (
+        (mine, by_jax, 1e-7),
+        (mine, by_numpy, 0.0),
+        (mine.but(precision="bf16"), by_jax, 0.0),
+        (mine.but(device="cuda"), by_jax, 0.0),
+        (mine.but(environment="torch"), by_jax, 0.0),
+    ):
+        assert reference_words(one, producer, error) == producer
+    assert reference_words(mine.but(environment="jax-metal-cpu"), by_jax, 0.0).endswith("(itself)")
+    by_torch = "torch 2.13.0+cpu cpu fp32"
+    assert reference_words(mine.but(environment="torch"), by_torch, 0.0).endswith("(itself)")
+    assert reference_words(mine.but(environment="torch@newest"), by_torch, 0.0) == by_torch, "made by the pinned one"
+    assert reference_words(mine, None, None) == ""
+    assert "(itself)" in page([replace(measured(mine, 5.0), producer=by_jax, error=0.0)], tmp_path)
 
 
 def test_ratio_interval_covers() -> None:

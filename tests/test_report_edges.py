@@ -198,6 +198,16 @@ def selftested(path: Path, source: str) -> None:
     selftest.write(selftest.Selftest(200, 0, [], [ours, late, other], {"recordings": "none here"}), path)
 
 
+def test_a_selftest_is_named_alike_everywhere(tmp_path: Path) -> None:
+    """The sample named its maker's folders, and differed from what its records gave in another checkout."""
+    for place in ("here", "there"):
+        folder = write_run(tmp_path / place / "h100", few())
+        selftested(tmp_path / place / "h100" / "selftest.json", "all runs")
+        panel = error_rates.read([folder], [])
+        assert panel is not None
+        assert panel.source == "h100/selftest.json"
+
+
 def test_what_a_selftest_left_is_a_panel(tmp_path: Path) -> None:
     """Of the run before of all runs; one that cannot be read is named, and not shown."""
     folder = write_run(tmp_path, few())

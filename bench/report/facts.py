@@ -68,6 +68,20 @@ def where(cell: Cell) -> str:
     return f"{cell.environment}/{cell.device} {cell.precision} {cell.mode}"
 
 
+def reference_words(cell: Cell, producer: str | None, error: float | None) -> str:
+    """Who made the reference, "" for None; ``torch 2.13.0 cpu fp32 (itself)`` where the cell did.
+
+    An error of exactly 0 then says that the cell repeats itself, and nothing about its being right.
+    """
+    if not producer:
+        return ""
+    framework = cell.environment.partition("@")[0].partition("-")[0]
+    same = producer.startswith(f"{framework} ") and producer.endswith(f" {cell.device} {cell.precision}")
+    # torch makes it for all (``run.reference_producer``): torch@newest may be compared with another torch.
+    own = framework != "torch" or cell.environment == "torch"
+    return f"{producer} (itself)" if same and own and error == 0 else producer
+
+
 def place(cell: Cell) -> str:
     """``torch/cpu``: where it ran."""
     return f"{cell.environment}/{cell.device}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -25,6 +26,9 @@ WIDTH, ROW, HEAD, FOOT = 9.0, 0.27, 0.12, 0.45
 NARROW, LINE, FITTING = 4.4, 0.21, 46
 #: Points that the longest label of a ratio axis takes, with a gap.
 TICK_ROOM = 46
+#: A ratio axis reaches so many times beyond its outermost ratio at most; two blocks can give an interval from a
+#: millionth to a million, beside which all other rows would be points.
+REACH = 4.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _gains(axes: Axes, lines: Sequence[Line], found: Sequence[tuple[float, Line,
         if ratio.low is not None and ratio.high is not None:
             axes.hlines(y, ratio.low, ratio.high, color=palette.ink, linewidth=2.2)
         axes.scatter([ratio.estimate], [y], s=70, color=colour, edgecolors=palette.paper, linewidth=1.2, zorder=3)
-    ratio_axis(axes, [1.0, *_ends(found), *(dot for line in lines for dot in line.dots)])
+    _reach(axes, [1.0, *(dot for line in lines for dot in line.dots)], found, palette)
 
 
 def bars(lines: Sequence[Line], unit: str, palette: Palette) -> Figure:
@@ -190,7 +194,7 @@ def verdicts(lines: Sequence[Line], margin: float, palette: Palette) -> Figure:
         if ratio.low is not None and ratio.high is not None:
             axes.hlines(y, ratio.low, ratio.high, colors=colour, linewidth=3.2)
         axes.scatter([ratio.estimate], [y], s=42, color=colour, linewidth=0, zorder=3)
-    ratio_axis(axes, [1 / (1 + margin), 1 + margin, *_ends(found)])
+    _reach(axes, [1 / (1 + margin), 1 + margin], found, palette)
     axes.set_xlabel(f"b slower  ←  speed of b / speed of a  →  b faster; band: margin of {numbers.percent(margin)}")
     return figure
 
@@ -252,8 +256,19 @@ def _dots(axes: Axes, places: Sequence[tuple[float, float]], **look: Any) -> Non
         axes.scatter(x, y, clip_on=False, **look)
 
 
-def _ends(found: Sequence[tuple[float, Line, Interval]]) -> list[float]:
-    return [end for _, _, ratio in found for end in (ratio.estimate, ratio.low, ratio.high) if end is not None]
+def _reach(
+    axes: Axes, ratios: Sequence[float], found: Sequence[tuple[float, Line, Interval]], palette: Palette
+) -> None:
+    """The ratio axis of ``found`` and of other ``ratios``; arrows where an interval goes on beyond it."""
+    shown = [*ratios, *(ratio.estimate for _, _, ratio in found)]
+    floor, ceiling = min(shown) / REACH, max(shown) * REACH
+    ends = [end for _, _, ratio in found for end in (ratio.low, ratio.high) if end is not None]
+    ratio_axis(axes, [*shown, *(min(max(end, floor), ceiling) for end in ends)])
+    left, right = axes.get_xlim()
+    cut = [(left, y) for y, _, ratio in found if ratio.low is not None and ratio.low < left]
+    _dots(axes, cut, marker=CARETLEFT, s=60, color=palette.ink, linewidth=0, zorder=3)
+    cut = [(right, y) for y, _, ratio in found if ratio.high is not None and ratio.high > right]
+    _dots(axes, cut, marker=CARETRIGHT, s=60, color=palette.ink, linewidth=0, zorder=3)
 
 
 def _fill(series: int, palette: Palette) -> dict[str, Any]:

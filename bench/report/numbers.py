@@ -12,6 +12,9 @@ from bench.summary import Interval
 SYMMETRIC_UP_TO = 0.2
 #: Digits of a number whose spread is unknown: one process says little.
 BLIND_DIGITS = 2
+#: An end of a ratio beyond this, and a thousand times further than its estimate, is only said to be beyond it (app.js
+#: does the same).
+FAR = 1e4
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,17 @@ def times_span(interval: Interval) -> str:
         return ""
     width = relative_half_width(interval)
     if width is None or width > SYMMETRIC_UP_TO:
-        return f"{span(interval.low, interval.high)}×"
+        return f"{_end(interval.low, interval.estimate)}–{_end(interval.high, interval.estimate)}×"
     decimals = _ratio_decimals(interval)
     return f"{decimal(interval.low, decimals)}–{decimal(interval.high, decimals)}×"
+
+
+def _end(end: float, estimate: float) -> str:
+    if end < min(1 / FAR, estimate / 1000):
+        return f"<{1 / FAR:g}"
+    if end > max(FAR, estimate * 1000):
+        return f">{FAR:,.0f}"
+    return significant(end, 2)
 
 
 def _ratio_decimals(interval: Interval) -> int:

@@ -21,6 +21,7 @@ from bench.report.facts import (
     leaders,
     outcome_word,
     precision_order,
+    reference_words,
     speed,
     where,
     work_label,
@@ -287,7 +288,7 @@ def _parity_row(one: CellSummary) -> ParityRow:
         numbers.error(one.limit),
         100 if share is None else min(math.ceil(100 * share), 100),
         "over the limit" if share is None or share > 1 else f"{numbers.percent(share)} of it",
-        one.producer or "unknown",
+        reference_words(one.cell, one.producer, one.error) or "unknown",
         one.effective_precision or "unknown",
     )
 

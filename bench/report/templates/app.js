@@ -94,6 +94,10 @@
     const above = Math.hypot(Math.log(mine[2] / mine[0]), Math.log(theirs[0] / theirs[1]));
     return [estimate, estimate * Math.exp(-below), estimate * Math.exp(above)];
   };
+  const endText = (end, estimate) => {
+    if (end < Math.min(1e-4, estimate / 1000)) return "<0.0001";
+    return end > Math.max(1e4, estimate * 1000) ? ">10,000" : significant(end, 2);
+  };
   const ratioText = ([estimate, low, high]) => {
     const least = 1 - Math.floor(Math.log10(estimate));
     if (low === undefined) return `${round(estimate, Math.max(least, 0))}×`;
@@ -102,7 +106,7 @@
     const decimals = width <= 0.2 && estimate < 10 ? Math.max(supported, 2) : supported;
     const span =
       width > 0.2
-        ? `${significant(low, 2)}–${significant(high, 2)}×`
+        ? `${endText(low, estimate)}–${endText(high, estimate)}×`
         : `${round(low, decimals)}–${round(high, decimals)}×`;
     return `${round(estimate, decimals)}× (${span})`;
   };
