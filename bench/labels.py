@@ -85,7 +85,7 @@ EMULATED_SHARE = 0.5
 
 def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
     """All labels of one process on ``device``, in the order of this module's docstring."""
-    contended, scaling = is_contended(measurement.bursts), measurement.scaling
+    contended = is_contended(measurement.bursts)
     stability = stability_of(measurement.calibration_before_ns, measurement.calibration_after_ns, contended)
     slack = NOISY_ROOFLINE_SLACK if contended or stability in (NOISY, THROTTLED) else ROOFLINE_SLACK
     # On a CPU a framework's copy may use one thread or fresh pages (JAX: 10 GB/s beside torch's 150): no ceiling.
@@ -103,7 +103,7 @@ def labels_of(measurement: Measurement, device: str = "cpu") -> list[str]:
         (FENCE_HOST_READ, measurement.fence is not None and measurement.fence.kind == "host-read"),
         (IMPLAUSIBLE_FENCE, fence_is_fake(measurement)),
         (IMPLAUSIBLE_ROOFLINE, too_fast),
-        (IMPLAUSIBLE_SCALING, scaling is not None and scaling.ratio < timing.SCALING_SHARE * scaling.factor),
+        (IMPLAUSIBLE_SCALING, work_was_skipped(measurement)),
     )
     return ([stability] if stability else []) + [label for label, found in findings if found]
 
@@ -172,6 +172,12 @@ def fence_is_fake(measurement: Measurement) -> bool:
     """Whether a trusted barrier returned long before a host read of the same work could."""
     fence = measurement.fence
     return fence is not None and fence.kind == "barrier" and fence.fenced_ns < FENCE_SHARE * fence.host_read_ns
+
+
+def work_was_skipped(measurement: Measurement) -> bool:
+    """Whether k times the iterations took hardly longer: cached results, or only the last call computed."""
+    scaling = measurement.scaling
+    return scaling is not None and timing.added_share(scaling.factor, scaling.ratio) < timing.SCALING_SHARE
 
 
 def above_flops_roofline(measurement: Measurement, slack: float = ROOFLINE_SLACK) -> bool:

@@ -13,6 +13,7 @@ import importlib
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -102,7 +103,7 @@ def fences(framework: adapter.Mlx) -> Findings:
 
 
 def scaling(framework: adapter.Mlx) -> Findings:
-    """Time of three times the work over three times that of the work, with steps handed over and not."""
+    """Share of the added work that took its time, with steps handed over and not."""
     step, clock = product(framework), framework.cpu_clock
 
     def run(iterations: int) -> timing.Burst:
@@ -111,7 +112,7 @@ def scaling(framework: adapter.Mlx) -> Findings:
     honest = timing.check_scaling(run, 6, 30e6)
     with no_dispatch():
         lazy = timing.check_scaling(run, 6, 30e6)
-    return {"honest": honest.ratio / honest.factor, "lazy": lazy.ratio / lazy.factor}
+    return {name: timing.added_share(*astuple(found)) for name, found in (("honest", honest), ("lazy", lazy))}
 
 
 def program_of(framework: adapter.Mlx, name: str, phase: str, variant: str, precision: str, mode: str) -> Any:

@@ -31,6 +31,20 @@ SABOTEURS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
+    ("scaling", "found"),
+    [
+        (Scaling(2, 1.1), True),  # slow work done once, and some noise: a ratio above half of the factor
+        (Scaling(3, 1.1), True),
+        (Scaling(2, 1.6), False),  # the least that honest cells of the reference results have, here and below
+        (Scaling(3, 1.55), False),
+        (None, False),
+    ],
+)
+def test_work_that_was_skipped(scaling: Scaling | None, found: bool) -> None:
+    assert labels.work_was_skipped(measurement(scaling=scaling)) is found
+
+
+@pytest.mark.parametrize(
     ("rates", "found"),
     [
         ({"fp32": 9.5e10, "bf16": 8e8}, True),  # torch on a CPU with AVX2 only (METAL.md)

@@ -56,7 +56,7 @@ def test_a_fence_that_evaluates_nothing_is_found(environment: str, found: dict[s
 
 def test_steps_that_are_never_evaluated_are_found(environment: str, found: dict[str, Any]) -> None:
     """All but the last would cost nothing: time does not grow with the work, and the label says implausible."""
-    assert found["scaling"]["honest"] > 1.2 * SCALING_SHARE
+    assert found["scaling"]["honest"] > 2 * SCALING_SHARE
     assert found["scaling"]["lazy"] < SCALING_SHARE
 
 

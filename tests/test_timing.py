@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,24 @@ def test_a_neighbour_beside_the_short_bursts_does_not_make_honest_work_implausib
     assert found.ratio == pytest.approx(3, rel=0.01)
 
 
+def test_a_neighbour_beside_the_long_bursts_does_not_make_skipped_work_plausible() -> None:
+    """Both first long bursts twice as long, as on a core whose other half wakes up: a ratio of 2, then 1."""
+    turns = itertools.count()
+
+    def lazy(iterations: int) -> timing.Burst:
+        turn = next(turns)
+        return timing.Burst(iterations, 2_000_000 if turn in (1, 3) else 1_000_000, 0, 0)
+
+    found = timing.check_scaling(lazy, 60, 20_000)
+    assert found.ratio == 1
+    assert timing.added_share(found.factor, found.ratio) < timing.SCALING_SHARE
+
+
+@pytest.mark.parametrize(("factor", "ratio", "share"), [(3, 3.0, 1.0), (3, 1.0, 0.0), (2, 1.0, 0.0), (2, 1.5, 0.5)])
+def test_share_of_the_added_work(factor: int, ratio: float, share: float) -> None:
+    assert timing.added_share(factor, ratio) == share
+
+
 def test_a_dear_fence_is_not_taken_for_the_work() -> None:
     fence_ns, queue = 500_000, Queue(cost=30_000)
 
@@ -175,6 +194,18 @@ def test_slow_work_is_tested_with_the_fewest_iterations() -> None:
 
     assert timing.check_scaling(run, 1, 1e9).factor == 2
     assert counted == [1, 2]
+
+
+def test_slow_work_that_is_done_once_is_looked_at_a_few_times_only() -> None:
+    counted: list[int] = []
+
+    def lazy(iterations: int) -> timing.Burst:
+        counted.append(iterations)
+        return timing.Burst(iterations, 1_000_000_000 + len(counted), 0, 0)
+
+    found = timing.check_scaling(lazy, 1, 1e9)
+    assert timing.added_share(found.factor, found.ratio) < timing.SCALING_SHARE
+    assert counted == [1, 2] * timing.SLOW_REPEATS
 
 
 def test_a_ceiling_is_the_best_repeat() -> None:
