@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.block import Context
 from bench.cell import Cell
 from bench.errors import UsageError
+from bench.member import Context
 from bench.process import WorkerDied, WorkerTimeout
 from bench.progress import progress
 from bench.report.facts import reference_words

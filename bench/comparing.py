@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import environments, store
-from bench.block import Context, run_block
+from bench.block import run_block
 from bench.cell import DEVICES, MODES, PRECISIONS, Cell
 from bench.compare import AGAIN, LOOKS, Rule, across_precision, compare_runs
 from bench.errors import Interrupted, UsageError
+from bench.member import Context
 from bench.plan import Block, Selection, cells, check_words, for_duets
 from bench.progress import Progress, progress
 from bench.record import Measured, Record

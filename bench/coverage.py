@@ -17,8 +17,8 @@ from rich.text import Text
 
 from bench import environments
 from bench.audits import SCHEMA_VERSION, Coverage, Fallen
-from bench.block import Context
 from bench.cell import Cell
+from bench.member import Context
 from bench.process import WorkerDied, WorkerTimeout
 from bench.progress import progress
 from bench.run import StageFailed, conversation

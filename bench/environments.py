@@ -34,6 +34,7 @@ FAKE_BEHAVIOURS = (
     "misdtyped",
     "casting",
     "emulating",
+    "crowded",
     "falling-back",
     "shouting",
     "slower",

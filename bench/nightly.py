@@ -17,13 +17,14 @@ from msgspec import structs
 from rich.console import Console
 
 from bench import environments, points, store
-from bench.block import Context, run_block
+from bench.block import run_block
 from bench.budget import Budget, Part
 from bench.cell import Cell
 from bench.changepoints import FEWEST_NIGHTS, Prediction
 from bench.compare import AGAIN, ALPHA, Rule, duets_of
 from bench.errors import Interrupted, UsageError, unknown
 from bench.history import Found, Series, causes_of, series_for, series_of
+from bench.member import Context
 from bench.plan import Block, cells, for_duets
 from bench.points import POINTS_VERSION, Point
 from bench.progress import Progress, progress

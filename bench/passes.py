@@ -6,50 +6,19 @@ the framework: this runs in a framework's interpreter.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import timing
+from bench.ceilings import Ceilings
 from bench.cell import Cell
-from bench.frameworks.base import Framework, Program, Step
+from bench.frameworks.base import Framework, Program
 from bench.frameworks.passes import NotMeasured, RunSome, passes_for
 
 Reply = dict[str, Any]
 
 #: Iterations of the memory pass: the first may still grow a pool, the others show that it does not go on.
 MEMORY_ITERATIONS = 3
-#: A reading of the sentinel is the fastest of so many: a neighbour's time slice slows one, a slower clock all.
-REPEATS = 3
-#: A repeat lasts at least this long, so that launch and fence do not decide it ...
-REPEAT_NS = 2_000_000
-#: ... and a product that alone takes longer than this is not for the sentinel: a smaller one is.
-LONGEST_NS = 10_000_000
-
-
-class Watch:
-    """The clock sentinel of one worker: a product that gave the ceiling before, so that nothing is compiled for it."""
-
-    def __init__(self, framework: Framework) -> None:
-        self._framework = framework
-        self.size = self.iterations = 0
-        self._step: Step | None = None
-
-    def offer(self, size: int, step: Step, flops_per_s: float) -> None:
-        """A product of that size, in order of size; the largest that is short enough is kept."""
-        each_ns = 2.0 * size**3 / flops_per_s * 1e9
-        if self._step is None or each_ns <= LONGEST_NS:
-            self.size, self._step = size, step
-            self.iterations = max(1, math.ceil(REPEAT_NS / max(each_ns, 1.0)))
-
-    def read_ns(self, fence: timing.Fence) -> int:
-        """The time of ``iterations`` products in flight, the fastest of three."""
-        assert self._step is not None
-        clock, step = self._framework.clock, self._step
-        # The first call after other work finds cold caches; it is not timed.
-        fence(step())
-        return min(timing.burst(step, fence, self.iterations, clock).wall_ns for _ in range(REPEATS))
 
 
 class PassStages:
@@ -58,9 +27,8 @@ class PassStages:
     framework: Framework
     program: Program
     cell: Cell
-    fence: Callable[[Any], Any]
+    ceilings: Ceilings
     iterations: int
-    watch: Watch
     device: str
 
     def _burst(self, iterations: int) -> timing.Burst:
@@ -71,7 +39,7 @@ class PassStages:
         clock = self.framework.clock
         self.framework.barrier(None)
         began = clock()
-        wall_ns = self.watch.read_ns(self.fence)
+        wall_ns = self.ceilings.watch.read_ns(self.ceilings.fence)
         return {"wall_ns": wall_ns, "cost_ns": clock() - began}
 
     def device_memory(self) -> Reply:
@@ -112,4 +80,4 @@ class PassStages:
             for _ in range(iterations):
                 out = self.program.step()
                 if self.cell.phase != "pipeline":
-                    self.fence(out)
+                    self.ceilings.fence(out)

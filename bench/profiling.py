@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import environments
-from bench.block import Context
 from bench.cell import Cell
 from bench.errors import TwinbenchError, UsageError
+from bench.member import Context
 from bench.progress import Progress
 from bench.report import numbers
 from bench.run import Conversation, Trouble, conversation

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.block import Member
 from bench.cell import Cell
 from bench.exports.pytest_benchmark import benchmark_info
 from bench.labels import plausible
+from bench.member import Member
 from bench.plan import PROFILES
 from bench.pytest_plugin import BurstTimer, make_ready, reason_of_the_end
 

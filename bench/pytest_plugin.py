@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from bench.block import Context, Ended, Member
 from bench.cell import Cell
 from bench.errors import TwinbenchError, UsageError
+from bench.member import Context, Ended, Member
 from bench.plan import Selection
 from bench.record import Unsupported
 from bench.run import interpreters

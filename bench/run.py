@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import environments, plugins
-from bench.block import Context, Spawn, run_block
+from bench.block import run_block
 from bench.cell import Cell
 from bench.environments import Environment
 from bench.errors import UsageError
 from bench.materials import Materials, Produce, Produced
+from bench.member import Context, Spawn
 from bench.plan import IDIOM, Block
 from bench.process import LAUNCH, ProcessWorker, Reply, Worker, WorkerDied, WorkerTimeout
 from bench.record import Record, TimedOut, Unsupported

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from bench import energy, environments, machine, sweep, workload
-from bench.block import TIMEOUTS_S, Context, OnStage, Spawn, nobody
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.materials import Store
+from bench.member import TIMEOUTS_S, Context, OnStage, Spawn, nobody
 from bench.plan import PROFILES, Block, Profile, Selection, blocks, cells, check_words
 from bench.run import Sight, look, reference_producer, spawner
 from bench.workload import Workload

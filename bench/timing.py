@@ -192,8 +192,9 @@ SLOW_NS = 250_000_000
 SCALING_SHARE = 0.25
 #: From this share on nobody need look again.
 CLEAR_SHARE = 0.75
-#: Pairs of bursts of which the fastest count, at most; few where one iteration takes long.
+#: Pairs of bursts of which the fastest count, at most; fewer, but three, where they take longer than so much wall time.
 SCALING_REPEATS, SLOW_REPEATS = 8, 3
+SCALING_NS = 20_000_000_000
 
 
 def added_share(factor: int, ratio: float) -> float:
@@ -212,14 +213,17 @@ def check_scaling(run: RunBurst, iterations: int, iteration_ns: float) -> Scalin
     however often it is timed.
     """
     if iteration_ns >= SLOW_NS:
-        factor, base, least, most = 2, 1, 1, SLOW_REPEATS
+        factor, base, least = 2, 1, 1
     else:
         # Not 1: the first dispatch of a burst overlaps with nothing, and was about half of such a burst on a GPU.
-        factor, base, least, most = 3, max(2, iterations // 3), 2, SCALING_REPEATS
+        factor, base, least = 3, max(2, iterations // 3), 2
     short = long = math.inf
-    for turn in range(1, most + 1):
-        short, long = min(short, run(base).wall_ns), min(long, run(base * factor).wall_ns)
-        if turn >= least and added_share(factor, long / max(short, 1)) >= CLEAR_SHARE:
+    spent_ns = 0
+    for turn in range(1, SCALING_REPEATS + 1):
+        pair = run(base).wall_ns, run(base * factor).wall_ns
+        short, long, spent_ns = min(short, pair[0]), min(long, pair[1]), spent_ns + sum(pair)
+        clear = turn >= least and added_share(factor, long / max(short, 1)) >= CLEAR_SHARE
+        if clear or (turn >= SLOW_REPEATS and spent_ns > SCALING_NS):
             break
     return ScalingTest(factor, long / max(short, 1))
 

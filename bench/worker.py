@@ -10,7 +10,6 @@ import gc
 import importlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import time
@@ -21,30 +20,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import environments, host, memory, plugins, precision, tensors, timing, verify
+from bench.ceilings import Ceilings
 from bench.cell import Cell
 from bench.errors import Unavailable, Unsupported
 from bench.frameworks.base import Framework, Job, Program
-from bench.passes import PassStages, Watch
+from bench.passes import PassStages
 from bench.pipeline import Pipeline
 from bench.workload import Arrays, Config, Workload, get
 
 Reply = dict[str, Any]
 
-#: The matrix product and the copy that give the ceilings: time each may take, and the sizes of the products.
-CEILING_NS = 60_000_000
-GEMM_SIZES = (256, 4096)
-#: In flight at once: a single product ends before its launch and fence are paid for on a fast GPU.
-CEILING_IN_FLIGHT_NS = 5_000_000
-COPY_BYTES = 128 << 20
-#: Repeats of the calibration kernel (about 1 ms each) before and after the measurement.
-CALIBRATIONS = 20
-#: The fence self-test's chain: long against any launch cost.
-CHAIN_NS = 20_000_000
-#: Readings of a fence on a finished output; the least one counts.
-FENCES = 5
 #: The class of each framework's adapter, in the module of the framework's name.
 CLASSES = {"torch": "Torch", "tensorflow": "TensorFlow", "jax": "Jax", "mlx": "Mlx", "fake": "Fake"}
 
@@ -106,8 +92,7 @@ class Session(PassStages):
         name = self.framework.open(device, threads)
         self.device = device
         self.virtual = host.virtual_gpu(device, name)
-        self.fence, self.fence_ns = self._fence("barrier"), 0
-        self.watch = Watch(self.framework)
+        self.ceilings = Ceilings(self.framework)
         versions = {"python": platform.python_version()}
         for distribution in dict.fromkeys(("numpy", *self.framework.distributions, *plugins.of(framework))):
             try:
@@ -215,32 +200,24 @@ class Session(PassStages):
         """
         if self.virtual is not None:
             raise Unavailable("virtualized", f"{self.virtual}: outputs are checked there, times are not taken")
-        clock = self.framework.clock
-        before = self._calibrations()
-        operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
-        product = self.framework.matmul(operand, operand, "fp32")
-        fence = timing.check_fence(product, self.framework.barrier, self.framework.host_read, clock, CHAIN_NS)
-        self.fence = self._fence(fence.kind)
-        done = product()
-        self.fence(done)
-        fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
-        self.fence_ns = fence_ns
-        gemm = {word: self._gemm_ceiling(word) for word in dict.fromkeys(("fp32", self.cell.precision))}
-        copy = self._ceiling(self.framework.copy(COPY_BYTES), 2.0 * COPY_BYTES)
+        ceilings = self.ceilings
+        before = ceilings.calibrations()
+        fence = ceilings.test_fence()
+        ceilings.measure_gemm(("fp32", self.cell.precision))
+        copy = ceilings.copy_bytes_per_s()
         with self.program.measuring():
-            warm = timing.warm_up(self._burst, warm_up_ns, fence_ns)
-            self.iterations = timing.burst_size(warm.iteration_ns, fence_ns, burst_ns)
+            warm = timing.warm_up(self._burst, warm_up_ns, ceilings.fence_ns)
+            self.iterations = timing.burst_size(warm.iteration_ns, ceilings.fence_ns, burst_ns)
             scaling = timing.check_scaling(self._burst, self.iterations, warm.iteration_ns)
         gc.collect()
         gc.freeze()
-        watched = {"size": self.watch.size, "iterations": self.watch.iterations, **self.sentinel()}
+        watched = {"size": ceilings.watch.size, "iterations": ceilings.watch.iterations, **self.sentinel()}
         items = self.workload.items(self.config, self.cell.phase, self.cell.batch)
         return {
             "warm_up": {"iterations": warm.iterations, "wall_ns": warm.wall_ns, "steady": warm.steady},
-            "fence": {**asdict(fence), "cost_ns": fence_ns},
+            "fence": {**asdict(fence), "cost_ns": ceilings.fence_ns},
             "scaling": asdict(scaling),
-            "gemm_flops_per_s": max(gemm.values()),
-            "gemm_rates_flops_per_s": gemm,
+            **ceilings.gemm_reply(),
             "copy_bytes_per_s": copy,
             "calibration_before_ns": before,
             "flops_per_iteration": self.flops,
@@ -282,14 +259,20 @@ class Session(PassStages):
         count = 0
         with self.program.measuring():
             while count < samples and (not times or sum(map(sum, times.values())) < limit_ns):
-                for name, taken in self.program.staged(self.fence, self.framework.clock)[1].items():
+                for name, taken in self.program.staged(self.ceilings.fence, self.framework.clock)[1].items():
                     times.setdefault(name, []).extend(taken)
                 count += 1
         return {"stages_ns": times}
 
-    def finish(self) -> Reply:
-        """Calibrate again: a machine that throttled meanwhile shows here."""
-        return {"calibration_after_ns": self._calibrations()}
+    def finish(self, iteration_ns: float) -> Reply:
+        """Calibrate again: a machine that throttled meanwhile shows here. And look again at a ceiling that was passed.
+
+        ``iteration_ns`` is what an iteration took in the median burst.
+        """
+        found = {"calibration_after_ns": self.ceilings.calibrations()}
+        if self.flops is not None:
+            self.ceilings.measure_below(self.flops / (iteration_ns * 1e-9))
+        return {**found, **self.ceilings.gemm_reply()}
 
     def fit(self, batches: str, held_out: str, labels: str, scores: str) -> Reply:
         """Train on real minibatches in order; returns the loss curve and the held-out accuracy."""
@@ -311,25 +294,21 @@ class Session(PassStages):
         Rates are measured in the first ``rates_s`` seconds only: XLA may tune every product for seconds on a GPU.
         """
         began_ns = self.framework.clock()
-        operand = np.random.RandomState(0).random_sample((256, 256)).astype(np.float32)
-        product = self.framework.matmul(operand, operand, "fp32")
-        fence = timing.check_fence(
-            product, self.framework.barrier, self.framework.host_read, self.framework.clock, CHAIN_NS
-        )
+        fence, product = self.ceilings.test_fence(), self.ceilings.small_product()
         labels: dict[str, str] = {}
         rates: dict[str, float] = {}
         for word in precisions:
             try:
                 labels[word] = precision.measure(self.framework, word)["label"]
                 if self.framework.clock() - began_ns < rates_s * 1e9:
-                    rates[word] = self._gemm_ceiling(word)
+                    rates[word] = self.ceilings.gemm_flops_per_s(word)
             except Exception as error:  # whatever a framework raises for a precision it lacks is the answer
                 labels[word] = f"{type(error).__name__}: {error}".splitlines()[0]
         return {
             "fence": asdict(fence),
             "precisions": labels,
             "gemm_rates_flops_per_s": rates,
-            "device_memory": self.memory_of(lambda: self.fence(product())),
+            "device_memory": self.memory_of(lambda: self.ceilings.fence(product())),
         }
 
     def coverage(self, **cell: Any) -> Reply:
@@ -345,21 +324,10 @@ class Session(PassStages):
 
         return asdict(self.framework.audit(load, cell["cell"]["mode"]))
 
-    def _fence(self, kind: str) -> Callable[[Any], Any]:
-        framework = self.framework
-        if kind == "barrier" and not framework.reads_back:
-            return framework.barrier
-
-        def barrier_and_read(out: Any) -> None:
-            framework.barrier(out)
-            framework.host_read(out)
-
-        return barrier_and_read
-
     def _end_of_step(self, out: Any) -> None:
         """The fence; a pipeline's step has ended with results on the host, which no fence of a device knows."""
         if self.cell.phase != "pipeline":
-            self.fence(out)
+            self.ceilings.fence(out)
 
     def _burst(self, iterations: int) -> timing.Burst:
         framework = self.framework
@@ -367,42 +335,6 @@ class Session(PassStages):
         framework.barrier(None)  # the reset's own work must not be in flight when the clock starts
         step = self.longer or self.program.step
         return timing.burst(step, self._end_of_step, iterations, framework.clock, framework.cpu_clock)
-
-    def _calibrations(self) -> list[int]:
-        framework = self.framework
-        return [
-            timing.burst(framework.calibrate, lambda _: None, 1, framework.clock).wall_ns for _ in range(CALIBRATIONS)
-        ]
-
-    def _gemm_ceiling(self, word: str) -> float:
-        """FLOP/s of the best square product at ``word``.
-
-        Jumps from a small size straight to the largest that the time allows: XLA tunes every new shape for seconds.
-        """
-        size, largest = GEMM_SIZES
-        best = 0.0
-        while True:
-            operand = np.random.RandomState(size).random_sample((size, size)).astype(np.float32)
-            product = self.framework.matmul(operand, operand, word)
-            rate = self._ceiling(product, 2.0 * size**3)
-            if word == "fp32":
-                self.watch.offer(size, product, rate)
-            best = max(best, rate)
-            affordable = (CEILING_NS * 1e-9 * best / 2.0) ** (1 / 3)
-            if size == largest or affordable < 2 * size:
-                return best
-            size = min(largest, 2 ** int(math.log2(affordable)))
-
-    def _ceiling(self, step: Callable[[], Any], work: float) -> float:
-        """The best rate of ``step``, which does ``work``: several in flight where one alone is short."""
-        framework = self.framework
-        framework.host_read(step())
-
-        def run(iterations: int) -> timing.Burst:
-            return timing.burst(step, self.fence, iterations, framework.clock)
-
-        in_flight_ns = max(CEILING_IN_FLIGHT_NS, timing.FENCE_SHARE * self.fence_ns)
-        return timing.best_rate(run, work, CEILING_NS, in_flight_ns)
 
 
 STAGES = (

@@ -143,6 +143,17 @@ def test_a_wrong_cell_shows_no_speed_anywhere(cli: Cli, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["benchmarks"] == []
 
 
+def test_a_ceiling_measured_beside_a_neighbour_is_measured_again(cli: Cli, tmp_path: Path) -> None:
+    """It was a fiftieth of the true one, and less than the cell then reached; alone, nothing is taken twice."""
+    selection = ("mlp:digits", "--phase", "inference", "--precision", "fp32", "--device", "cpu")
+    code, out, _ = cli("run", *selection, "--environment", "fake", "--environment", "fake-crowded", *SMALL)
+    assert code == 0, out
+    rates = {r.cell.environment: r.measurement for r in records_of(only_run(tmp_path / "r"))}
+    alone, crowded = (rates[name].gemm_flops_per_s for name in ("fake", "fake-crowded"))  # type: ignore[union-attr]
+    assert alone is not None
+    assert crowded == pytest.approx(alone, rel=0.02)
+
+
 def test_an_implausible_cell_is_measured_but_not_believed(cli: Cli, tmp_path: Path) -> None:
     selection = ("mlp:digits", "--phase", "inference", "--precision", "fp32", "--device", "cpu")
     _, out, _ = cli("run", *selection, "--environment", "fake-impossible", *SMALL)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import doctor, options, run, setup
-from bench.block import Context, Spawn
 from bench.environments import Environment
+from bench.member import Context, Spawn
 from bench.plan import Selection
 from bench.process import LocalWorker, Reply, Worker, WorkerTimeout
 from tests.harness import Cli, command_line, no_processes

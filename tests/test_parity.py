@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench import environments, store
-from bench.block import Context
 from bench.cell import PRECISIONS, Cell
 from bench.labels import plausible
+from bench.member import Context
 from bench.plan import IDIOM, Selection
 from bench.precision import EXPECTED, acceptable
 from bench.record import Measured

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from bench import environments, tensors
-from bench.block import Context
 from bench.cell import PRECISIONS, Cell
+from bench.member import Context
 from bench.plan import IDIOM, Selection
 from bench.record import Measured
 from bench.run import Conversation, StageFailed, conversation

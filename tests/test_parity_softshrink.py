@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.block import Context
 from bench.cell import Cell
+from bench.member import Context
 from bench.plan import IDIOM, Selection
 from bench.run import Conversation, StageFailed, conversation
 from bench.setup import Setup, context, profile_of

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.block import Context
 from bench.errors import UsageError
+from bench.member import Context
 from bench.plan import PROFILES, Selection
 from bench.setup import ROOT, Setup, context
 from bench.store import appending, new_run

@@ -90,6 +90,7 @@ def test_every_saboteur_gives_its_exact_outcome_and_the_others_keep_theirs(cli: 
     assert labels.THROTTLED in hot or {labels.NOISY, labels.CONTENDED} <= hot
     assert labels.IMPLAUSIBLE_SCALING in has("fake-lazy")
     assert labels.IMPLAUSIBLE_ROOFLINE in has("fake-impossible")
+    assert labels.IMPLAUSIBLE_ROOFLINE not in has("fake-crowded")
     assert not has("fake-shouting") - {labels.STABLE, labels.CONTENDED, labels.NOISY}
     for name in measured - {"fake-never-syncing"}:
         assert labels.FENCE_HOST_READ not in has(name)

@@ -40,6 +40,8 @@ DTYPES = {
 }  # fmt: skip
 #: How much longer bf16 takes on a device that has none (behaviour ``emulating``).
 EMULATION = 10.0
+#: How much longer a product takes beside a neighbour (``crowded``), who is gone when calibrations come a second time.
+CROWD, CROWD_LEAVES_AFTER = 50.0, 20
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Fake(Framework):
 
     def calibrate(self) -> None:
         """A millisecond, or 1.5 once a throttling machine has got hot."""
+        self.calibrations += 1
         self.device.now += int(1_000_000 * self.device.slowdown)
 
     def load_twin(self, workload: str, package: str = "workloads") -> Any:
@@ -138,7 +141,11 @@ class Fake(Framework):
         cost = 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (1.5 * self.rate) * 1e9
         if self.behaviour == "emulating" and dtype == "bfloat16":
             cost *= EMULATION
-        return lambda: Tensor(product, self.device.enqueue(cost), claimed)
+
+        def crowd() -> float:
+            return CROWD if self.behaviour == "crowded" and self.calibrations <= CROWD_LEAVES_AFTER else 1.0
+
+        return lambda: Tensor(product, self.device.enqueue(cost * crowd()), claimed)
 
     def copy(self, nbytes: int) -> Step:
         """10 GB/s."""

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import __version__, environments, machine, store
-from bench.block import Context
 from bench.errors import TwinbenchError
+from bench.member import Context
 from bench.plan import Profile, Selection
 from bench.run import interpreters
 from bench.setup import ROOT, Setup, context, default_threads, this_command

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.block import Context, run_block
+from bench.block import run_block
 from bench.cell import Cell
 from bench.compare import compare_duets
+from bench.member import Context
 from bench.plan import Block, Profile
 from bench.record import Measured, Record
 from bench.stats import Interval
