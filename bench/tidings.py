@@ -73,7 +73,7 @@ def headline(night: Night) -> str:
     words += [f"{suspects} suspected"] if suspects else []
     lost = len(night.findings) - measured
     words += [f"{lost} not measured"] if lost else []
-    return f"Night {night.nights}: {', '.join(words)}; {measured} cells measured"
+    return f"Night {night.nights}: {', '.join(words)}; {measured} {'cell' if measured == 1 else 'cells'} measured"
 
 
 def lines(night: Night) -> Iterator[str]:

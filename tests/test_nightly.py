@@ -124,7 +124,7 @@ def test_three_quiet_nights_then_a_slower_release(
     for _ in range(3):
         code, out, err = cli("nightly", *QUICK, *FEW)
         assert (code, err) == (0, "")
-    assert "Night 3: no alarm; 1 cells measured" in out
+    assert "Night 3: no alarm; 1 cell measured" in out
     assert alerts_of_last()["alarms"] == []
     releases.costs[nightly.NEWEST], releases.versions[nightly.NEWEST] = 1.15, "1.2"
     monkeypatch.setattr(reporting, "write_html", WRITE_HTML)
