@@ -284,10 +284,23 @@ def duets_of(
     return found
 
 
-def identical_sides(records: Iterable[Record]) -> dict[Cell, list[tuple[BlockSide, BlockSide]]]:
-    """The blocks in which a cell was compared with itself, as far as both sides were measured; confirmations too."""
-    found = {a: _usable(_Pair([*pair.blocks, *pair.again])) for (a, b), pair in _pairs(records)[0].items() if a == b}
-    return {cell: pairs for cell, pairs in found.items() if pairs}
+def identical_sides(
+    records: Iterable[Record], same: Mapping[str, str]
+) -> dict[Cell, list[tuple[BlockSide, BlockSide]]]:
+    """The blocks in which a cell was compared with itself, as far as both sides were measured; confirmations too.
+
+    ``same``: environment -> the one that it is another name of.
+    """
+
+    def named(cell: Cell) -> Cell:
+        return cell.but(environment=same.get(cell.environment, cell.environment))
+
+    found: dict[Cell, list[tuple[BlockSide, BlockSide]]] = {}
+    for (a, b), pair in _pairs(records)[0].items():
+        usable = _usable(_Pair([*pair.blocks, *pair.again])) if named(a) == named(b) else []
+        if usable:
+            found.setdefault(named(a), []).extend(usable)
+    return found
 
 
 def _losses(pair: _Pair) -> tuple[str, ...]:

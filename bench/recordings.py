@@ -4,7 +4,8 @@ In a file there are two kinds of line, which may share it. A fresh process: ``v`
 block of processes that took turns: ``rec`` maps a side (``A``, ``A2`` identical to it, ``B5`` and ``B10`` with so many
 percent more work) to rounds of [wall ns of each iteration, CPU ns of each iteration]. Further keys are not looked at.
 
-A run is a folder with records: the blocks of its comparisons of a cell with itself, ``A`` and ``A2``, as they are.
+A run is a folder with records: the blocks of its comparisons of a cell with itself, ``A`` and ``A2``, as they are. Such
+are a night's, where the pinned release is the newest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from bench import store
+from bench.cell import Cell
 from bench.compare import BlockSide, identical_sides
+from bench.environments import AT
 from bench.errors import UsageError
 from bench.evidence import Duets, Pairs, pairs_of
 from bench.stats import Floats
@@ -89,7 +92,10 @@ def read(path: Path) -> list[Recording]:
 def _of_runs(folder: Path) -> list[Recording]:
     runs = [folder] if (folder / store.RECORDS).exists() else store.runs(folder)
     problems: list[str] = []
-    found = identical_sides(record for run in runs for record in store.read(run, problems))
+    found: dict[Cell, list[tuple[BlockSide, BlockSide]]] = {}
+    for run in runs:
+        for cell, pairs in identical_sides(store.read(run, problems), _one_by_two_names(run)).items():
+            found.setdefault(cell, []).extend(pairs)
     if problems:
         raise UsageError(f"--noise {folder}: {problems[0]}")
     if not found:
@@ -102,6 +108,22 @@ def _of_runs(folder: Path) -> list[Recording]:
         Recording(f"{folder.name}: {cell.label}", digest, (), tuple(map(_block_of, pairs)))
         for cell, pairs in found.items()
     ]
+
+
+def _one_by_two_names(run: Path) -> dict[str, str]:
+    """Environment -> the one that it is, where a run gave one interpreter two names.
+
+    A night without a newer release compares ``torch`` with a ``torch@newest`` that is the same. Not where another
+    checkout or extra work tells them apart.
+    """
+    setup = store.run_facts(run).get("setup", {})
+    apart = {*setup.get("checkouts", {}), *setup.get("extra_work", {})}
+    first: dict[tuple[str, str], str] = {}
+    return {
+        name: first.setdefault((name.partition(AT)[0], path), name)
+        for name, path in setup.get("pythons", {}).items()
+        if name not in apart
+    }
 
 
 def _block_of(pair: tuple[BlockSide, BlockSide]) -> dict[str, Turns]:

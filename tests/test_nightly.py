@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from bench import machine, nightly, points, reporting, setup, store, tidings
+from bench import machine, nightly, points, recordings, reporting, setup, store, tidings
 from bench.budget import Budget
 from bench.changepoints import predict
 from bench.compare import AGAIN, duets_of
 from bench.environments import AT, Environment
+from bench.errors import UsageError
 from bench.frameworks.fake import TOY
 from bench.history import series_of
 from bench.nightly import judged
@@ -115,6 +116,20 @@ def alerts_of_last() -> dict[str, Any]:
     """What the newest night wrote for programs."""
     found: dict[str, Any] = json.loads((points.nights(Path("r"))[-1] / tidings.ALERTS).read_text())
     return found
+
+
+def test_nights_without_a_newer_release_are_recordings_of_noise(cli: Cli, tmp_path: Path) -> None:
+    """One interpreter under two names, and so identical code; another interpreter is other code whatever it says."""
+    for _ in range(2):
+        assert cli("nightly", *QUICK, *FEW)[0] == 0
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    cli("nightly", *QUICK, *FEW[:-1], f"{ENVIRONMENT}@newest={other}", "--results", "other")
+    found = recordings.read(Path("r"))
+    assert found
+    assert {(len(one.blocks), *one.sides()) for one in found} == {(2 * 3, "A2")}
+    with pytest.raises(UsageError, match="no run in it has compared a cell with itself"):
+        recordings.read(Path("other"))
 
 
 def test_three_quiet_nights_then_a_slower_release(
