@@ -22,6 +22,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from bench import timing
+from bench.ceilings import ROOFLINE_SLACK
 from bench.contention import JIFFY_NS as JIFFY_NS
 from bench.contention import burst_is_contended as burst_is_contended
 from bench.contention import is_contended as is_contended
@@ -67,8 +68,6 @@ MEANINGS: Mapping[str, str] = {
 CALIBRATION_SPREAD = 0.10
 #: The kernel is one tenth slower after the bursts than before: first clock steps under heat are of that size.
 THROTTLE_SHIFT = 0.10
-#: The ceiling is a measured one and a cell may use a better kernel; a quarter above it is still possible, not more.
-ROOFLINE_SLACK = 1.25
 #: A ceiling that was measured beside noise may itself be half too low. A forgotten fence exceeds it tenfold anyway.
 NOISY_ROOFLINE_SLACK = 2.5
 #: A copy also fetches the lines it writes and so moves 3 bytes for 2 counted, and pure reading can reach that; at half
