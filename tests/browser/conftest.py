@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,14 @@ def browser() -> Iterator[Any]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up run with every kind of outcome."""
     return write_run(tmp_path_factory.mktemp("results"), records(processes=3))
+
+
+def until(page: Any, condition: str, seconds: float = 30.0) -> None:
+    """Wait until the JavaScript ``condition`` holds; asked from outside, because the page forbids ``eval``."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never true: {condition}"
+        page.wait_for_timeout(20)
 
 
 def make(folders: list[Path], path: Path, baseline: str = "") -> Path:

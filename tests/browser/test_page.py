@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.reporting import gather
-from tests.browser.conftest import Open, make
+from tests.browser.conftest import Open, make, until
 from tests.page_records import LOG, REASON
 
 pytestmark = pytest.mark.browser
@@ -34,7 +34,7 @@ def test_click_and_key_sort(page_file: Path, open_page: Open) -> None:
     page = open_page(page_file)
     head(page, "throughput").click()
     page.wait_for_selector("table.cells th[aria-sort=ascending]")
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[5].dataset.sort < 300")
+    until(page, "document.querySelector('table.cells tbody tr').cells[5].dataset.sort < 300")
     rates = [float(text) for text in column(page, 5) if text]
     assert rates == sorted(rates)
     assert len(rates) > 50
@@ -42,11 +42,11 @@ def test_click_and_key_sort(page_file: Path, open_page: Open) -> None:
     head(page, "throughput").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("table.cells th[aria-sort=descending]")
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[5].dataset.sort > 300")
+    until(page, "document.querySelector('table.cells tbody tr').cells[5].dataset.sort > 300")
     assert [float(text) for text in column(page, 5) if text] == sorted(rates, reverse=True)
     assert column(page, 5)[-1] == ""
     head(page, "environment").click()
-    page.wait_for_function("document.querySelector('table.cells tbody tr').cells[1].textContent === 'jax/cpu'")
+    until(page, "document.querySelector('table.cells tbody tr').cells[1].textContent === 'jax/cpu'")
     assert column(page, 1) == sorted(column(page, 1))
 
 
@@ -125,7 +125,7 @@ def test_deep_links_open_what_they_name(run: Path, page_file: Path, open_page: O
     page = open_page(page_file, f"cell-{failed.cell.id}")
     entry = page.locator(f"#cell-{failed.cell.id}")
     assert entry.get_attribute("open") is not None
-    page.wait_for_function(f"document.getElementById('cell-{failed.cell.id}').getBoundingClientRect().top < 700")
+    until(page, f"document.getElementById('cell-{failed.cell.id}').getBoundingClientRect().top < 700")
     assert entry.bounding_box()["y"] > 40, "not under the bar"
     assert FAILED in entry.inner_text()
     assert "twinbench run mlp:wide" in entry.inner_text()
@@ -133,7 +133,7 @@ def test_deep_links_open_what_they_name(run: Path, page_file: Path, open_page: O
     page.locator(".problem", has_text=FAILED).locator("summary").click()
     assert LOG.splitlines()[-1] in page.inner_text(".problem.failed pre")
     page.locator("table.grid td[data-rate] a").last.click()
-    page.wait_for_function("document.querySelector('.cell:target').open")
+    until(page, "document.querySelector('.cell:target').open")
 
 
 def test_themes(page_file: Path, open_page: Open) -> None:
@@ -205,7 +205,7 @@ def test_what_scrolls_shows_it_at_its_edge(page_file: Path, open_page: Open) -> 
     assert "gradient" in grid.evaluate(mask)
     assert grid.evaluate(fade) == "44px"
     grid.evaluate("one => one.scrollTo(one.scrollWidth, 0)")
-    page.wait_for_function(f"({fade})(document.querySelector('.scroll:has(table.grid)')) === '0px'")
+    until(page, f"({fade})(document.querySelector('.scroll:has(table.grid)')) === '0px'")
     grid.evaluate("one => one.scrollTo(0, 0)")
     page.keyboard.press("Tab")
     grid.focus()
@@ -265,7 +265,7 @@ def test_charts_tell_on_hover_and_zoom(page_file: Path, open_page: Open) -> None
     over = figure.locator(".u-over")
     box = over.bounding_box()
     page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 0.2 * box["height"])
-    page.wait_for_function("document.querySelector('[aria-labelledby=scaling] .u-value').textContent === '64'")
+    until(page, "document.querySelector('[aria-labelledby=scaling] .u-value').textContent === '64'")
     assert "samples/s ±" in figure.locator(".u-legend").inner_text()
     scale = "(axis) => document.querySelector('[aria-labelledby=scaling] figure').plot.scales[axis].max"
     whole = page.evaluate(scale, "x")
@@ -275,7 +275,7 @@ def test_charts_tell_on_hover_and_zoom(page_file: Path, open_page: Open) -> None
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
     assert page.evaluate("document.querySelector('[aria-labelledby=scaling] figure').plot.scales.x.min") > 2
     over.dblclick()
-    page.wait_for_function(f"({scale})('x') === {whole}")
+    until(page, f"({scale})('x') === {whole}")
     assert page.evaluate("document.querySelector('[aria-labelledby=scaling] figure').plot.scales.x.min") < 1
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.screenshots import SAMPLE
-from tests.browser.conftest import Open, make
+from tests.browser.conftest import Open, make, until
 from tests.page_records import cells, records, write_run
 
 pytestmark = pytest.mark.browser
@@ -127,7 +127,7 @@ def test_five_thousand_cells_open_and_filter(open_page: Open, tmp_path: Path) ->
     page = open_page(make([folder], tmp_path / "page.html"))
     start = time.monotonic()
     page.fill("#filter", "jax cuda fp16 s17")
-    page.wait_for_function("document.getElementById('shown').textContent === '3 of 5,000 cells'")
+    until(page, "document.getElementById('shown').textContent === '3 of 5,000 cells'")
     assert time.monotonic() - start < 30
     page.fill("#filter", "")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
