@@ -10,46 +10,22 @@ and computes a share of every linear layer twice. Outputs stay the same, so noth
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
-#: Runs in the planted interpreter when it starts: patches the one module after it was imported, whoever imports it.
-PATCH = '''
-import importlib.machinery
-import sys
+from benchmarks import patched
 
-SHARE = {share}
-MODULE = "torch.nn.modules.linear"
+PATCH = """
+def patch(module):
+    forward = module.Linear.forward
 
+    def slower(self, given):
+        rows = max(1, round({share} * given.shape[0]))
+        forward(self, given[:rows])
+        return forward(self, given)
 
-class Finder:
-    """Finds MODULE as ever, and patches it once it has run."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name != MODULE:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        run = spec.loader.exec_module
-
-        def exec_module(module):
-            run(module)
-            forward = module.Linear.forward
-
-            def slower(self, given):
-                rows = max(1, round(SHARE * given.shape[0]))
-                forward(self, given[:rows])
-                return forward(self, given)
-
-            module.Linear.forward = slower
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Finder)
-'''
+    module.Linear.forward = slower
+"""
 
 
 def plant(python: Path, folder: Path, share: float, version: str) -> Path:
@@ -60,19 +36,12 @@ def plant(python: Path, folder: Path, share: float, version: str) -> Path:
     """
     if not 0 < share <= 1:
         sys.exit(f"--share must be above 0 and at most 1, got {share:g}")
-    code = "import sysconfig, importlib.metadata as m; print(sysconfig.get_path('purelib')); print(m.version('torch'))"
-    asked = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
-    if asked.returncode:
-        sys.exit(f"{python} has no torch: {asked.stderr.strip().splitlines()[-1]}")
-    theirs = asked.stdout.splitlines()[0]
-    subprocess.run([str(python), "-m", "venv", "--without-pip", "--clear", str(folder)], check=True)
+    made = patched.interpreter(python, folder, "torch.nn.modules.linear", PATCH.format(share=share), needs="torch")
     (ours,) = folder.glob("lib/python*/site-packages")
-    (ours / "planted.py").write_text(PATCH.format(share=share), encoding="utf-8")
-    (ours / "planted.pth").write_text(f"{theirs}\nimport planted\n", encoding="utf-8")
     facts = ours / f"torch-{version}.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n", encoding="utf-8")
-    return folder / "bin" / "python"
+    return made
 
 
 def main() -> None:
