@@ -78,20 +78,30 @@ class Ceilings:
         self.gemm_rates_flops_per_s: dict[str, float] = {}
 
     def test_fence(self) -> timing.FenceTest:
-        """Does the barrier wait? If not, ``fence`` reads back from here on. Also what a fence costs."""
+        """Does the barrier wait? If not, ``fence`` reads back from here on. Also what a fence costs.
+
+        A GPU has done a small product before the next is launched, and then even a barrier that does nothing seems to
+        wait: a larger product decides, until one is that the launches run ahead of. On most CPUs none is, because
+        frameworks compute there before they return.
+        """
         framework, clock = self._framework, self._framework.clock
-        product = self.small_product()
-        found = timing.check_fence(product, framework.barrier, framework.host_read, clock, CHAIN_NS)
+        size: int | None = GEMM_SIZES[0]
+        product = small = self.small_product()
+        while size is not None:
+            found = timing.check_fence(product, framework.barrier, framework.host_read, clock, CHAIN_NS)
+            rate = 2.0 * size**3 * found.iterations / found.host_read_ns * 1e9
+            size = None if timing.is_telling(found.issued_ns, found.host_read_ns) else _larger(size, rate)
+            if size is not None:
+                product = self._product(size, "fp32")
         self.fence = self._fence(found.kind)
-        done = product()
+        done = small()
         self.fence(done)
         self.fence_ns = min(timing.burst(lambda: done, self.fence, 1, clock).wall_ns for _ in range(FENCES))
         return found
 
     def small_product(self) -> Step:
         """A step of little work: a product of 256 x 256 in fp32."""
-        operand = _square(GEMM_SIZES[0], 0)
-        return self._framework.matmul(operand, operand, "fp32")
+        return self._product(GEMM_SIZES[0], "fp32")
 
     def measure_gemm(self, words: Iterable[str]) -> None:
         """Take the product at each precision. A ceiling is a maximum: it stays where it was higher before."""
@@ -118,23 +128,17 @@ class Ceilings:
         return {"gemm_flops_per_s": max(rates.values()), "gemm_rates_flops_per_s": dict(rates)}
 
     def gemm_flops_per_s(self, word: str) -> float:
-        """FLOP/s of the best square product at the precision ``word``.
-
-        Jumps from a small size straight to the largest that the time allows: XLA tunes every new shape for seconds.
-        """
-        size, largest = GEMM_SIZES
+        """FLOP/s of the best square product at the precision ``word``: a small one, and one as large as time allows."""
+        size: int | None = GEMM_SIZES[0]
         best = 0.0
-        while True:
-            operand = _square(size, size)
-            product = self._framework.matmul(operand, operand, word)
+        while size is not None:
+            product = self._product(size, word)
             rate = self._best_rate(product, 2.0 * size**3)
             if word == "fp32":
                 self.watch.offer(size, product, rate)
             best = max(best, rate)
-            affordable = (CEILING_NS * 1e-9 * best / 2.0) ** (1 / 3)
-            if size == largest or affordable < 2 * size:
-                return best
-            size = min(largest, 2 ** int(math.log2(affordable)))
+            size = _larger(size, best)
+        return best
 
     def copy_bytes_per_s(self) -> float:
         """Bytes read and written per second by a copy of 128 MiB."""
@@ -146,6 +150,11 @@ class Ceilings:
         return [
             timing.burst(framework.calibrate, lambda _: None, 1, framework.clock).wall_ns for _ in range(CALIBRATIONS)
         ]
+
+    def _product(self, size: int, word: str) -> Step:
+        """A square product at the precision ``word``."""
+        operand = _square(size, size)
+        return self._framework.matmul(operand, operand, word)
 
     def _fence(self, kind: str) -> Callable[[Any], Any]:
         framework = self._framework
@@ -168,6 +177,18 @@ class Ceilings:
 
         in_flight_ns = max(IN_FLIGHT_NS, timing.FENCE_SHARE * self.fence_ns)
         return timing.best_rate(run, work, CEILING_NS, in_flight_ns)
+
+
+def _larger(size: int, flops_per_s: float) -> int | None:
+    """The largest size of a product that the time allows at that rate; None where that is not twice ``size``.
+
+    Straight to the largest: XLA tunes every new shape for seconds.
+    """
+    largest = GEMM_SIZES[1]
+    affordable = math.cbrt(CEILING_NS * 1e-9 * flops_per_s / 2.0)
+    if size == largest or affordable < 2 * size:
+        return None
+    return min(largest, 1 << int(math.log2(affordable)))
 
 
 def _square(size: int, seed: int) -> np.ndarray[Any, Any]:

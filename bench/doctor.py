@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench import __version__, energy, environments, machine, preflight
+from bench import __version__, energy, environments, machine, preflight, timing
 from bench.cell import PRECISIONS
 from bench.labels import emulated
 from bench.run import Sight, look
@@ -113,7 +113,10 @@ def _row(sight: Sight) -> tuple[str, ...]:
     if sight.problem is not None or sight.probe is None:
         return sight.environment, sight.device, versions, "does not open", str(sight.problem), "", ""
     fence, words = sight.probe["fence"], sight.probe["precisions"]
-    waits = "waits" if fence["kind"] == "barrier" else "DOES NOT WAIT: timed through host reads"
+    if fence["kind"] != "barrier":
+        waits = "DOES NOT WAIT: timed through host reads"
+    else:
+        waits = "waits" if timing.is_telling(fence["issued_ns"], fence["host_read_ns"]) else "nothing to wait for"
     rates = sight.probe["gemm_rates_flops_per_s"]
     found = "\n".join(f"{word}: {label}{_rate(rates, word)}" for word, label in words.items())
     device = f"{sight.device}\n{sight.device_name}"

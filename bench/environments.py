@@ -274,7 +274,7 @@ def variables(environment: Environment, device: str, threads: int) -> dict[str, 
         case "jax":
             ours |= _jax(device, count, environment.plugin)
         case "mlx":
-            ours |= _mlx(device)
+            ours |= _mlx()
     return ours
 
 
@@ -335,14 +335,12 @@ def _jax(device: str, threads: str, plugin: str | None) -> dict[str, str]:
     return ours
 
 
-def _mlx(device: str) -> dict[str, str]:
-    ours = {
+def _mlx() -> dict[str, str]:
+    # CUDA_VISIBLE_DEVICES stays as it is: MLX for CUDA cannot be imported without a GPU in sight (cudaMallocManaged).
+    return {
         # On an M5 and on CUDA a float32 product is otherwise TF32's (METAL.md, first table): fp32 must mean fp32.
         "MLX_ENABLE_TF32": "0",
     }
-    if device != "cuda":
-        ours["CUDA_VISIBLE_DEVICES"] = ""
-    return ours
 
 
 def precision_variables(variables: Mapping[str, str], precision: str) -> dict[str, str]:

@@ -96,14 +96,17 @@ class WarmUp(Struct, frozen=True, gc=False):
 class Fence(Struct, frozen=True, gc=False):
     """The fence self-test. ``kind`` is ``barrier``, or ``host-read`` where the barrier was found to be a no-op.
 
-    ``cost_ns`` is the whole fence on a finished output; the others are one chain of products, ended by the barrier
-    alone and by a host read.
+    ``cost_ns`` is the whole fence on a finished output; the others are one chain of ``iterations`` products: until the
+    last call returned, until the barrier did, and until a value could be read. ``issued_ns`` near ``host_read_ns``:
+    the work was over when the call returned, and a barrier had nothing to wait for. None in records of old.
     """
 
     kind: str
     cost_ns: int
     fenced_ns: int
     host_read_ns: int
+    issued_ns: int | None = None
+    iterations: int | None = None
 
 
 class Scaling(Struct, frozen=True, gc=False):

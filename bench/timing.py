@@ -134,21 +134,36 @@ def burst_size(iteration_ns: float, fence_ns: float, burst_ns: int) -> int:
     return max(1, -(-int(max(burst_ns, FENCE_SHARE * fence_ns)) // max(1, int(iteration_ns))))
 
 
+#: Less than this share of the host read's time: the barrier returned before the work was done.
+FAKE_FENCE = 0.5
+
+
 @dataclass(frozen=True)
 class FenceTest:
-    """``kind`` of fence that can be trusted; wall time of one chain ended by the barrier and by a host read."""
+    """``kind`` is ``barrier`` when the framework's own barrier holds, ``host-read`` when it was found to be a no-op.
+
+    Of one chain of ``iterations`` steps, in ns: ``issued_ns`` until the last call returned, ``fenced_ns`` until the
+    barrier did, ``host_read_ns`` until a value that depends on the last step could be read.
+    """
 
     kind: str
+    iterations: int
+    issued_ns: int
     fenced_ns: int
     host_read_ns: int
 
 
-#: Below this share of the host-read time, the barrier cannot have waited for the work.
-FAKE_FENCE = 0.5
+def is_telling(issued_ns: int, host_read_ns: int) -> bool:
+    """Work was still going on when the last call of a chain had returned, so that a barrier had something to wait for.
+
+    Not so where a framework computes before it returns, and not with steps that are shorter than their launch: a
+    barrier that does nothing cannot be found with those.
+    """
+    return issued_ns < FAKE_FENCE * host_read_ns
 
 
 def check_fence(step: Callable[[], Any], barrier: Fence, host_read: Fence, clock: Clock, chain_ns: int) -> FenceTest:
-    """Time a long chain twice: ended by the barrier alone, and by reading a value that depends on it.
+    """Time a long chain three times: not ended at all, by the barrier alone, by reading a value that depends on it.
 
     A barrier that returns long before the value can be read does not wait; then ``kind`` is ``host-read`` and
     everything must be timed through host reads. Best of three each, so that one preemption decides nothing.
@@ -160,20 +175,23 @@ def check_fence(step: Callable[[], Any], barrier: Fence, host_read: Fence, clock
         if probe.wall_ns >= chain_ns or iterations >= 1 << 16:
             break
         iterations *= 2
-    fenced: list[int] = []
-    read: list[int] = []
-    for _ in range(3):
+
+    def ended_by(fence: Fence) -> int:
+        """The chain's time; the queue is empty again afterwards, whether or not ``fence`` waits."""
         last: list[Any] = []
 
-        def keep(out: Any, kept: list[Any] = last) -> None:
-            barrier(out)
-            kept.append(out)
+        def end(out: Any) -> None:
+            fence(out)
+            last.append(out)
 
-        fenced.append(burst(step, keep, iterations, clock).wall_ns)
-        host_read(last[0])  # drain the queue, or a fake fence would charge its work to the next measurement
-        read.append(burst(step, host_read, iterations, clock).wall_ns)
-    kind = "host-read" if min(fenced) < FAKE_FENCE * min(read) else "barrier"
-    return FenceTest(kind, min(fenced), min(read))
+        wall_ns = burst(step, end, iterations, clock).wall_ns
+        host_read(last[0])
+        return wall_ns
+
+    times = [(ended_by(lambda out: None), ended_by(barrier), ended_by(host_read)) for _ in range(3)]
+    issued, fenced, read = map(min, zip(*times, strict=True))
+    kind = "host-read" if fenced < FAKE_FENCE * read else "barrier"
+    return FenceTest(kind, iterations, issued, fenced, read)
 
 
 @dataclass(frozen=True)

@@ -54,5 +54,7 @@ def interpreter(python: Path, folder: Path, module: str, patch: str, needs: str)
     subprocess.run([str(python), "-m", "venv", "--without-pip", "--clear", str(folder)], check=True)
     (ours,) = folder.glob("lib/python*/site-packages")
     (ours / "planted.py").write_text(patch + HOOK.format(module=module), encoding="utf-8")
-    (ours / "planted.pth").write_text(f"{theirs}\nimport planted\n", encoding="utf-8")
+    # addsitedir, not a line of its own: the other one's packages may have such files too.
+    added = f"import site; site.addsitedir({theirs!r})"
+    (ours / "planted.pth").write_text(f"{added}\nimport planted\n", encoding="utf-8")
     return folder / "bin" / "python"

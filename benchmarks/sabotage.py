@@ -5,12 +5,11 @@
 
 barrier      the framework's barrier returns at once. The self-test must say ``fence:host-read``, and the figures stay
              what they are with the true barrier, since every fence then reads a value back.
-no-fence     bursts end without any fence, so that enqueueing is timed. Cells must be ``implausible`` where a burst fits
-             into the device's queue; where the queue is shorter (MLX's) enqueueing waits, and times are nearly true.
 lost-device  torch only: the third burst trips a device-side assertion on CUDA, after which the process can never use
              the GPU again. This cell must be ``failed: burst``, and the next be measured.
 
-Frameworks that compute before they return (torch on the CPU) have nothing to wait for: the first two change nothing.
+Frameworks that compute before they return (torch on the CPU) have nothing to wait for, and ``barrier`` changes
+nothing there.
 """
 
 from __future__ import annotations
@@ -32,10 +31,6 @@ def patch(module):
         return framework
 
     module.framework_for = framework_for
-""",
-    "no-fence": """
-def patch(module):
-    module.Session._end_of_step = lambda self, out: None
 """,
     "lost-device": """
 def patch(module):

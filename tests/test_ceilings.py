@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import ceilings
+from bench import ceilings, timing
 from bench.ceilings import Ceilings
 from bench.frameworks.fake import RATE, Fake
 
@@ -27,6 +27,51 @@ def measured(framework: Fake) -> Ceilings:
     found.test_fence()
     found.measure_gemm(("fp32", "bf16", "fp32"))
     return found
+
+
+#: FLOP/s of a GPU that has done a product of 256 x 256 before the host has launched the next.
+LAUNCH_BOUND = 5e13
+
+
+def fence_found(behaviour: str, rate: float) -> timing.FenceTest:
+    """The self-test on a scripted device of that rate."""
+    framework = Fake(behaviour)
+    framework.open("cuda", 1)
+    framework.rate = rate
+    return Ceilings(framework).test_fence()
+
+
+@pytest.mark.parametrize("rate", [RATE["cuda"], LAUNCH_BOUND])
+def test_a_barrier_is_tested_with_work_that_outlasts_its_launch(rate: float) -> None:
+    """Seen on an H100: chains of small products took 35.4 ms with a dead barrier, and 35.0 ms with a host read."""
+    for behaviour, kind in (("fake", "barrier"), ("fake-never-syncing", "host-read")):
+        found = fence_found(behaviour, rate)
+        assert found.kind == kind
+        assert timing.is_telling(found.issued_ns, found.host_read_ns)
+
+
+def test_with_small_products_alone_a_dead_barrier_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saboteur of the test above: the check as it was."""
+    monkeypatch.setattr(ceilings, "_larger", lambda size, rate: None)
+    found = fence_found("fake-never-syncing", LAUNCH_BOUND)
+    assert found.kind == "barrier"
+    assert not timing.is_telling(found.issued_ns, found.host_read_ns)
+
+
+def test_what_computes_before_it_returns_has_nothing_to_wait_for(framework: Fake) -> None:
+    """As torch on a CPU: no larger product tells more, and trying takes a second at most."""
+    enqueue = framework.device.enqueue
+
+    def at_once(cost_ns: float) -> int:
+        framework.device.now = enqueue(cost_ns)
+        return framework.device.now
+
+    framework.device.enqueue = at_once  # type: ignore[method-assign]
+    before = framework.clock()
+    found = Ceilings(framework).test_fence()
+    assert found.kind == "barrier"
+    assert not timing.is_telling(found.issued_ns, found.host_read_ns)
+    assert framework.clock() - before < 1_000_000_000
 
 
 def test_the_products_of_both_precisions_are_measured_once(measured: Ceilings) -> None:

@@ -137,7 +137,7 @@ def test_without_the_fence_test_it_would_be_wrong(cli: Cli, tmp_path: Path, monk
 
     def trusting(*arguments: Any) -> timing.FenceTest:
         found = real(*arguments)
-        return timing.FenceTest("barrier", found.fenced_ns, found.host_read_ns)
+        return replace(found, kind="barrier")
 
     monkeypatch.setattr(timing, "check_fence", trusting)
     monkeypatch.setattr(base.Framework, "reads_back", False)
