@@ -93,7 +93,7 @@ class WarmUp(Struct, frozen=True, gc=False):
     steady: bool
 
 
-class Fence(Struct, frozen=True, gc=False):
+class Fence(Struct, frozen=True, gc=False, omit_defaults=True):
     """The fence self-test. ``kind`` is ``barrier``, or ``host-read`` where the barrier was found to be a no-op.
 
     ``cost_ns`` is the whole fence on a finished output; the others are one chain of ``iterations`` products: until the

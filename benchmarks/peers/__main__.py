@@ -164,3 +164,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except TwinbenchError as error:
         sys.exit(f"benchmarks.peers: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmarks.peers: interrupted; finished lines are in the table, go on with --only")
