@@ -81,8 +81,8 @@ class Ceilings:
         """Does the barrier wait? If not, ``fence`` reads back from here on. Also what a fence costs.
 
         A GPU has done a small product before the next is launched, and then even a barrier that does nothing seems to
-        wait: a larger product decides, until one is that the launches run ahead of. On most CPUs none is, because
-        frameworks compute there before they return.
+        wait: a larger product decides, until one is that the launches run ahead of. There is none where a
+        framework computes before it returns, as torch does on a CPU.
         """
         framework, clock = self._framework, self._framework.clock
         size: int | None = GEMM_SIZES[0]

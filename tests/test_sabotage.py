@@ -25,9 +25,9 @@ def run_with(python: Path, environment: str, tmp_path: Path, *more: str) -> tupl
     return done.returncode, records_of(only_run(tmp_path / "results"))
 
 
-@pytest.mark.parametrize("environment", ["mlx"])
+@pytest.mark.parametrize("environment", ["jax", "mlx"])
 def test_a_barrier_that_does_not_wait_is_found(environment: str, interpreter: Path, tmp_path: Path) -> None:
-    """On a CPU only MLX computes after it has returned; on a GPU all do (results/reference/README.md)."""
+    """On a CPU these two compute after they have returned; on a GPU all do (results/reference/README.md)."""
     made = patched.interpreter(interpreter, tmp_path / "made", "bench.worker", sabotage.FAULTS["barrier"], "numpy")
     code, records = run_with(made, environment, tmp_path)
     (broken,) = records
