@@ -136,6 +136,9 @@ def burst_size(iteration_ns: float, fence_ns: float, burst_ns: int) -> int:
 
 #: Less than this share of the host read's time: the barrier returned before the work was done.
 FAKE_FENCE = 0.5
+#: The calls of a chain must return in less than this share, so that a barrier that does nothing is clearly below the
+#: other one: JAX's at 2048 x 2048 on an H100 took 0.498 where its calls did.
+TELLING = 0.25
 
 
 @dataclass(frozen=True)
@@ -154,12 +157,12 @@ class FenceTest:
 
 
 def is_telling(issued_ns: int, host_read_ns: int) -> bool:
-    """Work was still going on when the last call of a chain had returned, so that a barrier had something to wait for.
+    """Most work was still going on when the last call of a chain had returned: a barrier had something to wait for.
 
     Not so where a framework computes before it returns, and not with steps that are shorter than their launch: a
     barrier that does nothing cannot be found with those.
     """
-    return issued_ns < FAKE_FENCE * host_read_ns
+    return issued_ns < TELLING * host_read_ns
 
 
 def check_fence(step: Callable[[], Any], barrier: Fence, host_read: Fence, clock: Clock, chain_ns: int) -> FenceTest:

@@ -31,6 +31,8 @@ def measured(framework: Fake) -> Ceilings:
 
 #: FLOP/s of a GPU that has done a product of 256 x 256 before the host has launched the next.
 LAUNCH_BOUND = 5e13
+#: And of one whose small product takes twice the time of its launch.
+HALF_BOUND = 5.4e12
 
 
 def fence_found(behaviour: str, rate: float) -> timing.FenceTest:
@@ -41,13 +43,15 @@ def fence_found(behaviour: str, rate: float) -> timing.FenceTest:
     return Ceilings(framework).test_fence()
 
 
-@pytest.mark.parametrize("rate", [RATE["cuda"], LAUNCH_BOUND])
+@pytest.mark.parametrize("rate", [RATE["cuda"], HALF_BOUND, LAUNCH_BOUND])
 def test_a_barrier_is_tested_with_work_that_outlasts_its_launch(rate: float) -> None:
     """Seen on an H100: chains of small products took 35.4 ms with a dead barrier, and 35.0 ms with a host read."""
     for behaviour, kind in (("fake", "barrier"), ("fake-never-syncing", "host-read")):
         found = fence_found(behaviour, rate)
         assert found.kind == kind
         assert timing.is_telling(found.issued_ns, found.host_read_ns)
+        if kind == "host-read":
+            assert found.fenced_ns < timing.FAKE_FENCE * found.host_read_ns / 2, "no near thing"
 
 
 def test_with_small_products_alone_a_dead_barrier_passes(monkeypatch: pytest.MonkeyPatch) -> None:
