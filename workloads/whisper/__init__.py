@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import TensorError, UsageError
+from bench.itemwise import itemwise
 from bench.workload import Arrays, Config, Size, Tolerance, Workload
 from workloads.whisper import audio, reference, text
 from workloads.whisper import config as sizes
@@ -175,7 +176,11 @@ class Whisper(Workload):
         if phase == "training":
             return {"loss": reference.loss(exact, config, {**inputs, "mel": inputs["mel"].astype(np.float64)})}
         model = self._model_inputs(config, inputs) if phase == "pipeline" else inputs
-        outputs = reference.inference(exact, config, model["mel"].astype(np.float64), model.get("forced_tokens"))
+
+        def infer(items: Arrays) -> Arrays:
+            return reference.inference(exact, config, items["mel"].astype(np.float64), items.get("forced_tokens"))
+
+        outputs = itemwise(infer, {name: model[name] for name in ("mel", "forced_tokens") if name in model})
         return {**model, **outputs} if phase == "pipeline" else outputs
 
     def flops(self, config: Config, phase: str, batch: int) -> float:

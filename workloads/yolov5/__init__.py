@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import TensorError, UsageError
+from bench.itemwise import itemwise
 from bench.workload import Arrays, Config, Size, Tolerance, Workload
 from workloads.yolov5 import config as architecture
 from workloads.yolov5 import detections, images, reference, targets, weights
@@ -155,7 +156,11 @@ class YOLOv5(Workload):
             raise UsageError(f"{self.name}: the truth of training comes from a framework in fp32, not from NumPy")
         exact = {name: value.astype(np.float64) for name, value in weights_.items()}
         given = self.preprocess(config, inputs)[0] if phase == "pipeline" else {"images": inputs["images"]}
-        outputs = reference.forward(config, exact, given["images"].astype(np.float64))
+
+        def forward(items: Arrays) -> Arrays:
+            return reference.forward(config, exact, items["images"].astype(np.float64))
+
+        outputs = itemwise(forward, {"images": given["images"]})
         return {**given, **outputs} if phase == "pipeline" else outputs
 
     def flops(self, config: Config, phase: str, batch: int) -> float:
