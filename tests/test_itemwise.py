@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -53,14 +54,15 @@ def test_a_computation_that_mixes_items_is_another_one() -> None:
     assert centred({"x": x})["y"].any()
 
 
-def test_items_keep_their_order_whichever_ends_first() -> None:
-    last = threading.Event()
+def test_items_run_at_once_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    second = threading.Event()
 
     def compute(items: Arrays) -> Arrays:
         if items["x"][0] == 0:
-            last.wait(1)
+            assert second.wait(30), "the second item waits for the first"
         else:
-            last.set()
+            second.set()
         return {"y": items["x"] + items["z"]}
 
     y = itemwise(compute, {"x": np.arange(2), "z": np.array([10, 20])})["y"]

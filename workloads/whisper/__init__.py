@@ -180,7 +180,7 @@ class Whisper(Workload):
         def infer(items: Arrays) -> Arrays:
             return reference.inference(exact, config, items["mel"].astype(np.float64), items.get("forced_tokens"))
 
-        outputs = itemwise(infer, {name: model[name] for name in ("mel", "forced_tokens") if name in model})
+        outputs = itemwise(infer, model)
         return {**model, **outputs} if phase == "pipeline" else outputs
 
     def flops(self, config: Config, phase: str, batch: int) -> float:

@@ -155,12 +155,12 @@ class YOLOv5(Workload):
         if phase == "training":
             raise UsageError(f"{self.name}: the truth of training comes from a framework in fp32, not from NumPy")
         exact = {name: value.astype(np.float64) for name, value in weights_.items()}
-        given = self.preprocess(config, inputs)[0] if phase == "pipeline" else {"images": inputs["images"]}
+        given = self.preprocess(config, inputs)[0] if phase == "pipeline" else inputs
 
         def forward(items: Arrays) -> Arrays:
             return reference.forward(config, exact, items["images"].astype(np.float64))
 
-        outputs = itemwise(forward, {"images": given["images"]})
+        outputs = itemwise(forward, given)
         return {**given, **outputs} if phase == "pipeline" else outputs
 
     def flops(self, config: Config, phase: str, batch: int) -> float:
